@@ -1,0 +1,1 @@
+"""Hyperparameters and an image shape become a network."""

@@ -1,0 +1,268 @@
+"""A plan becomes a torch module."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sklearn_cnn.architectures._plan import Layer, Plan
+
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
+# Gains that keep the variance of a signal through a layer: He et al. 2015, arXiv:1502.01852,
+# for the rectifiers; Glorot and Bengio 2010 for the rest.
+_GAINS = {"relu": 2**0.5, "leaky_relu": 2**0.5, "elu": 2**0.5, "gelu": 2**0.5, "silu": 2**0.5, "tanh": 5 / 3}
+_PAD_MODES = {"zeros": "constant", "replicate": "replicate", "reflect": "reflect", "circular": "circular"}
+
+
+class ImageNetwork(nn.Module):
+    """Images in, logits out.
+
+    The forward pass takes images as they are stored, ``(n, c, h, w)`` of any real dtype, and gives
+    ``(n, n_outputs)`` in the dtype of the weights, whatever the precision of the computation.
+
+    Parameters
+    ----------
+    plan : Plan
+        The layers to build.
+
+    Attributes
+    ----------
+    layers : torch.nn.ModuleDict
+        One module a row of the plan, by its name.
+    training_dtype : torch.dtype or None
+        Where this is ``torch.bfloat16``, training computes under autocast; prediction never does.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict()
+        channels: dict[str, int] = {"input": plan.input_shape[0]}
+        for layer in plan.layers:
+            self.layers[layer.name] = _BUILDERS[layer.kind](layer, channels[layer.reads[0]])
+            channels[layer.name] = layer.output_shape[0]
+        self.training_dtype: torch.dtype | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute logits.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, c, h, w)
+            Pixels of any real dtype.
+
+        Returns
+        -------
+        Tensor of shape (n, n_outputs)
+            Logits, in the dtype of the weights.
+        """
+        dtype = next(self.parameters()).dtype
+        x = images.to(dtype).contiguous(memory_format=torch.channels_last)
+        autocast = self.training and self.training_dtype is not None
+        with torch.autocast(images.device.type, self.training_dtype, enabled=autocast):
+            for layer in self.layers.values():
+                x = layer(x)
+        return x.to(dtype)
+
+
+class Standardize(nn.Module):
+    """Subtract a mean from each channel and divide by its standard deviation."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_channels, 1, 1))
+        self.register_buffer("std", torch.ones(n_channels, 1, 1))
+
+    def set_statistics(self, mean: NDArray[Any], std: NDArray[Any]) -> None:
+        """Take over statistics of shape ``(n_channels,)``."""
+        self.mean.copy_(torch.from_numpy(mean).view_as(self.mean))
+        self.std.copy_(torch.from_numpy(std).view_as(self.std))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+
+class SeededDropout(nn.Module):
+    """Dropout that draws from a generator of its own.
+
+    ``torch.nn.functional.dropout`` draws from the global generator: it would change the numbers
+    that the rest of the program draws, and two fits in two threads would change each other's.
+
+    Parameters
+    ----------
+    p : float
+        Probability with which a value is set to zero.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self.seed = 0
+        self._generator: torch.Generator | None = None
+
+    def reseed(self, seed: int) -> None:
+        """Start the draws anew from a seed."""
+        self.seed, self._generator = seed, None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        if self._generator is None or self._generator.device != x.device:
+            self._generator = torch.Generator(x.device).manual_seed(self.seed)
+        kept = torch.empty_like(x).bernoulli_(1 - self.p, generator=self._generator)
+        return x * kept.div_(1 - self.p)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_generator": None}  # a torch.Generator does not pickle
+
+
+class UnevenConv2d(nn.Conv2d):
+    """A convolution with another padding before the map than behind it.
+
+    A separate pad costs twice the time of a padding inside the convolution, so this stands
+    only where the two sides differ.
+    """
+
+    def __init__(self, *args: Any, sides: tuple[int, int, int, int], mode: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        top, bottom, left, right = sides
+        self.sides = (left, right, top, bottom)
+        self.mode = mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.pad(x, self.sides, mode=self.mode))
+
+
+class GlobalPool(nn.Module):
+    """Mean or maximum of every map."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=(2, 3)) if self.kind == "global_avg_pool" else x.amax(dim=(2, 3))
+
+
+def _conv(layer: Layer, in_channels: int) -> nn.Module:
+    assert layer.kernel is not None and layer.stride is not None and layer.dilation is not None
+    assert layer.padding is not None
+    top, bottom, left, right = layer.padding
+    settings: dict[str, Any] = {
+        "kernel_size": layer.kernel,
+        "stride": layer.stride,
+        "dilation": layer.dilation,
+        "bias": layer.bias,
+    }
+    channels = in_channels, layer.output_shape[0]
+    if (top, left) == (bottom, right):
+        return nn.utils.skip_init(
+            nn.Conv2d, *channels, padding=(top, left), padding_mode=layer.padding_mode, **settings
+        )
+    mode = _PAD_MODES[layer.padding_mode]
+    return nn.utils.skip_init(UnevenConv2d, *channels, sides=layer.padding, mode=mode, **settings)
+
+
+def _dense(layer: Layer, in_features: int) -> nn.Module:
+    return nn.utils.skip_init(nn.Linear, in_features, layer.output_shape[0], bias=layer.bias)
+
+
+def _pool(layer: Layer, _: int) -> nn.Module:
+    assert layer.kernel is not None
+    pool = nn.MaxPool2d if layer.kind == "max_pool" else nn.AvgPool2d
+    return pool(layer.kernel, layer.stride)
+
+
+def _activation(layer: Layer, _: int) -> nn.Module:
+    assert layer.activation is not None
+    return _ACTIVATIONS[layer.activation]()
+
+
+# skip_init leaves the weights unset: torch would draw them from the global generator.
+_BUILDERS: dict[str, Callable[[Layer, int], nn.Module]] = {
+    "standardize": lambda _, channels: Standardize(channels),
+    "conv": _conv,
+    "max_pool": _pool,
+    "avg_pool": _pool,
+    "batch_norm": lambda layer, _: nn.BatchNorm2d(layer.output_shape[0]),
+    "activation": _activation,
+    "global_avg_pool": lambda layer, _: GlobalPool(layer.kind),
+    "global_max_pool": lambda layer, _: GlobalPool(layer.kind),
+    "flatten": lambda *_: nn.Flatten(),
+    "dropout": lambda layer, _: SeededDropout(layer.dropout),
+    "dense": _dense,
+}
+
+
+def build_network(plan: Plan) -> ImageNetwork:
+    """Build the module of a plan. Its weights are unset until `initialize` or a state dict fills them.
+
+    Parameters
+    ----------
+    plan : Plan
+        The layers.
+
+    Returns
+    -------
+    ImageNetwork
+        The module, on the CPU, in float32.
+    """
+    return ImageNetwork(plan).to(memory_format=torch.channels_last)
+
+
+def initialize(network: ImageNetwork, plan: Plan, generator: torch.Generator) -> None:
+    """Draw the first weights of a network.
+
+    Normal with variance ``gain² / fan_in`` (He et al. 2015, arXiv:1502.01852; the gain is that of the
+    activation which follows), biases zero.
+
+    Parameters
+    ----------
+    network : ImageNetwork
+        What `build_network` gave for the plan.
+    plan : Plan
+        The layers.
+    generator : torch.Generator
+        Source of the draws.
+    """
+    for layer in plan.layers:
+        if layer.kind not in ("conv", "dense"):
+            continue
+        module = network.layers[layer.name]
+        weight = module.weight
+        assert isinstance(weight, Tensor)
+        gain = _GAINS.get(layer.activation or "", 1.0)
+        # Drawn in the default layout, so that the values do not depend on how the weight is stored.
+        draw = torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
+        with torch.no_grad():
+            weight.copy_(draw.mul_(gain / weight[0].numel() ** 0.5))
+            if isinstance(module.bias, Tensor):
+                module.bias.zero_()
+
+
+def reseed_dropout(network: nn.Module, generator: torch.Generator) -> None:
+    """Give every dropout layer a seed of its own.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        A network.
+    generator : torch.Generator
+        Source of the seeds.
+    """
+    for module in network.modules():
+        if isinstance(module, SeededDropout):
+            module.reseed(int(torch.randint(2**62, (), generator=generator)))

@@ -1,0 +1,65 @@
+"""Output sizes of convolutions and pools, in whole numbers and without torch.
+
+The arithmetic is that of Dumoulin and Visin, "A guide to convolution arithmetic for
+deep learning", 2016, arXiv:1603.07285. All functions speak of one axis.
+"""
+
+
+def effective_kernel(kernel: int, dilation: int = 1) -> int:
+    """Pixels that a dilated kernel spans: ``d (k - 1) + 1``."""
+    return dilation * (kernel - 1) + 1
+
+
+def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
+    """Length of the output of a convolution or pool.
+
+    Parameters
+    ----------
+    size : int
+        Length of the input, in pixels.
+    kernel, stride, dilation : int
+        Settings of the window.
+    padding : int
+        Pixels added in total, both sides together.
+
+    Returns
+    -------
+    int
+        ``(size + padding - d (k - 1) - 1) // s + 1``, or 0 where the window does not fit.
+    """
+    room = size + padding - effective_kernel(kernel, dilation)
+    return room // stride + 1 if room >= 0 else 0
+
+
+def same_padding(kernel: int, dilation: int = 1) -> tuple[int, int]:
+    """Pixels before and after that keep the size at stride 1, and give ``ceil(n / s)`` at stride s.
+
+    ``d (k - 1)`` pixels in total; where that is odd, the extra pixel goes behind.
+    """
+    total = effective_kernel(kernel, dilation) - 1
+    return total // 2, total - total // 2
+
+
+def clipped_pool(size: int, window: int) -> int:
+    """Window of a pool after it was clipped to its map."""
+    return min(size, window)
+
+
+def grow_receptive_field(field: int, jump: int, kernel: int, stride: int = 1, dilation: int = 1) -> tuple[int, int]:
+    """Receptive field and jump after one more window.
+
+    Parameters
+    ----------
+    field : int
+        Input pixels that one value of the map sees before the window.
+    jump : int
+        Input pixels between two neighbouring values of the map.
+    kernel, stride, dilation : int
+        Settings of the window.
+
+    Returns
+    -------
+    field, jump : int
+        The same two numbers after the window.
+    """
+    return field + (effective_kernel(kernel, dilation) - 1) * jump, jump * stride

@@ -1,0 +1,165 @@
+"""What a network is made of, after every flexible argument was brought to one form."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, Literal
+
+import numpy as np
+
+Pair = tuple[int, int]
+
+ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity")
+PADDING_MODES = ("zeros", "replicate", "reflect", "circular")
+POOLINGS = ("max", "avg")
+
+
+@dataclass(frozen=True)
+class ConvBlock:
+    """One block: convolutions, a pool behind the first of them, normalisation and activation."""
+
+    filters: int
+    kernel_size: Pair
+    stride: Pair
+    padding: Pair | Literal["same", "valid"]
+    dilation: Pair
+    n_convs: int
+    pooling: Literal["max", "avg"] | None
+    pool_size: Pair
+    pool_stride: Pair
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything that decides a network but the image's shape and the number of outputs."""
+
+    blocks: tuple[ConvBlock, ...]
+    padding_mode: str = "zeros"
+    global_pooling: Literal["avg", "max"] | None = None
+    activation: str = "relu"
+    normalization: Literal["batch"] | None = "batch"
+    hidden_layer_sizes: tuple[int, ...] = (128,)
+    dropout: float = 0.25
+    standardize: bool = True
+
+
+def conv_architecture(
+    *,
+    filters: int | Sequence[int],
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    padding_mode: str,
+    dilation: Any,
+    convs_per_block: Any,
+    pooling: Any,
+    pool_size: Any,
+    pool_stride: Any,
+    global_pooling: Any,
+    activation: str,
+    normalization: Any,
+    hidden_layer_sizes: int | Sequence[int],
+    dropout: float,
+    standardize: bool,
+) -> Architecture:
+    """Bring the parameters of an estimator to an `Architecture`.
+
+    Parameters
+    ----------
+    filters : int or sequence of int
+        Output channels, one entry a block.
+    kernel_size, stride, padding, dilation, convs_per_block, pooling, pool_size, pool_stride : object
+        A value for every block, or a sequence with one entry a block (of length one: for every
+        block). Sizes are an int or a ``(height, width)`` pair.
+    padding_mode, global_pooling, activation, normalization, hidden_layer_sizes, dropout, standardize : object
+        As in `CNNClassifier`.
+
+    Returns
+    -------
+    Architecture
+        The same settings in one form.
+
+    Raises
+    ------
+    ValueError
+        Where a value or the length of a sequence is not one of those above.
+    """
+    widths = _positive_ints("filters", filters)
+    n = len(widths)
+    kernels = [_pair("kernel_size", entry, 1) for entry in _per_block("kernel_size", kernel_size, n)]
+    strides = [_pair("stride", entry, 1) for entry in _per_block("stride", stride, n)]
+    paddings = [_padding(entry) for entry in _per_block("padding", padding, n)]
+    dilations = [_pair("dilation", entry, 1) for entry in _per_block("dilation", dilation, n)]
+    counts = [_integer("convs_per_block", entry, 1) for entry in _per_block("convs_per_block", convs_per_block, n)]
+    pools = [_choice("pooling", entry, (*POOLINGS, None)) for entry in _per_block("pooling", pooling, n)]
+    pool_sizes = [_pair("pool_size", entry, 1) for entry in _per_block("pool_size", pool_size, n)]
+    pool_strides = [
+        size if entry is None else _pair("pool_stride", entry, 1)
+        for size, entry in zip(pool_sizes, _per_block("pool_stride", pool_stride, n), strict=True)
+    ]
+    return Architecture(
+        blocks=tuple(
+            ConvBlock(*settings)
+            for settings in zip(
+                widths, kernels, strides, paddings, dilations, counts, pools, pool_sizes, pool_strides, strict=True
+            )
+        ),
+        padding_mode=padding_mode,
+        global_pooling=global_pooling,
+        activation=activation,
+        normalization=normalization,
+        hidden_layer_sizes=_positive_ints("hidden_layer_sizes", hidden_layer_sizes),
+        dropout=float(dropout),
+        standardize=bool(standardize),
+    )
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, list | tuple | np.ndarray)
+
+
+def _positive_ints(name: str, value: Any) -> tuple[int, ...]:
+    entries = list(value) if _is_sequence(value) else [value]
+    return tuple(_integer(name, entry, 1) for entry in entries)
+
+
+def _per_block(name: str, value: Any, n_blocks: int) -> list[Any]:
+    if not _is_sequence(value):
+        return [value] * n_blocks
+    entries = list(value)
+    if len(entries) == 1:
+        return entries * n_blocks
+    if len(entries) != n_blocks:
+        raise ValueError(
+            f"{name}={value!r} has {len(entries)} entries for {n_blocks} conv blocks (filters has one entry a "
+            f"block); give one value for all blocks, or one entry a block. A (height, width) pair for all blocks "
+            f"is written {name}=[(h, w)]."
+        )
+    return entries
+
+
+def _integer(name: str, value: Any, least: int) -> int:
+    if not isinstance(value, Integral) or isinstance(value, bool | np.bool_) or value < least:
+        raise ValueError(f"{name} takes integers of at least {least}; got {value!r}.")
+    return int(value)
+
+
+def _pair(name: str, value: Any, least: int) -> Pair:
+    if not _is_sequence(value):
+        side = _integer(name, value, least)
+        return side, side
+    if len(value) != 2:
+        raise ValueError(f"an entry of {name} is an int or a (height, width) pair; got {value!r}.")
+    return _integer(name, value[0], least), _integer(name, value[1], least)
+
+
+def _padding(value: Any) -> Any:
+    if isinstance(value, str):
+        return _choice("padding", value, ("same", "valid"))
+    return _pair("padding", value, 0)
+
+
+def _choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
+    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+        raise ValueError(f"an entry of {name} is one of {', '.join(map(repr, choices))}; got {value!r}.")
+    return None if value is None else str(value)

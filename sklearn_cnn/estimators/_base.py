@@ -1,0 +1,502 @@
+"""What the estimators share: the story of a fit, and what stays of it."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from torch import nn
+
+from sklearn_cnn._images import ImageShape, parse_image_shape, read_images, refuse_unreadable
+from sklearn_cnn.architectures._build import ImageNetwork, Standardize, build_network, initialize, reseed_dropout
+from sklearn_cnn.architectures._plan import Plan, make_plan
+from sklearn_cnn.architectures._spec import ACTIVATIONS, PADDING_MODES, POOLINGS, conv_architecture
+from sklearn_cnn.training._batches import Batches, batch_bounds, channel_statistics
+from sklearn_cnn.training._device import available_devices, generator, resolve_device, resolve_precision
+from sklearn_cnn.training._inference import predict_outputs, prediction_batch_size
+from sklearn_cnn.training._net import BestEpoch, check_callbacks, make_net, train
+from sklearn_cnn.training._optimizers import OPTIMIZERS, Phase, auto_lr, optimizer_factory, phases
+
+# Independent random streams of one fit.
+_WEIGHTS, _SHUFFLE, _DROPOUT, _SPLIT = range(4)
+
+_SEQUENCE = [tuple, list, np.ndarray]
+_POSITIVE_INT = Interval(Integral, 1, None, closed="left")
+
+
+@dataclass
+class Sample:
+    """Images with what belongs to them.
+
+    Attributes
+    ----------
+    images : ndarray of shape (n, *sample_shape)
+        As read.
+    targets : ndarray of shape (n, ...)
+        As the loss takes them.
+    weights : ndarray of shape (n,) or None
+        Never negative, not all zero.
+    rows : ndarray of int
+        Those to use.
+    """
+
+    images: NDArray[Any]
+    targets: NDArray[Any]
+    weights: NDArray[np.float64] | None
+    rows: NDArray[np.intp]
+
+    def unit_weights(self) -> NDArray[np.float64] | None:
+        """The weights divided by their mean over the rows used."""
+        return None if self.weights is None else self.weights / self.weights[self.rows].mean()
+
+
+class BaseCNN(BaseEstimator):
+    """Base of the estimators that train a network; not to be used itself."""
+
+    _parameter_constraints: dict[str, Any] = {
+        "filters": [*_SEQUENCE, _POSITIVE_INT],
+        "kernel_size": [*_SEQUENCE, _POSITIVE_INT],
+        "stride": [*_SEQUENCE, _POSITIVE_INT],
+        "padding": [*_SEQUENCE, StrOptions({"same", "valid"}), Interval(Integral, 0, None, closed="left")],
+        "padding_mode": [StrOptions(set(PADDING_MODES))],
+        "dilation": [*_SEQUENCE, _POSITIVE_INT],
+        "convs_per_block": [*_SEQUENCE, _POSITIVE_INT],
+        "pooling": [*_SEQUENCE, StrOptions(set(POOLINGS)), None],
+        "pool_size": [*_SEQUENCE, _POSITIVE_INT],
+        "pool_stride": [*_SEQUENCE, _POSITIVE_INT, None],
+        "global_pooling": [StrOptions(set(POOLINGS)), None],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "normalization": [StrOptions({"batch"}), None],
+        "hidden_layer_sizes": [*_SEQUENCE, _POSITIVE_INT],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "image_shape": [tuple, list, None],
+        "channels": [StrOptions({"auto", "first", "last"})],
+        "standardize": ["boolean"],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "lr_schedule": [StrOptions({"auto", "one_cycle", "cosine", "constant"})],
+        "batch_size": [StrOptions({"auto"}), _POSITIVE_INT],
+        "max_epochs": [_POSITIVE_INT],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [_POSITIVE_INT],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+        "device": [str, torch.device],
+        "precision": [StrOptions({"auto", "float32", "bfloat16", "float64"})],
+        "skorch_callbacks": [list, tuple, None],
+    }
+
+    # What a kind of estimator adds to the story: read targets, their number of outputs, a loss, a score.
+
+    def _read_targets(self, y: Any, *, reset: bool, classes: Any = None) -> NDArray[Any]:
+        raise NotImplementedError
+
+    def _n_outputs(self) -> int:
+        raise NotImplementedError
+
+    def _count_outputs(self, y: Any) -> int:
+        raise NotImplementedError
+
+    def _criterion(self) -> nn.Module:
+        raise NotImplementedError
+
+    def _score_outputs(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> float:
+        raise NotImplementedError
+
+    def _target_weights(self, targets: NDArray[Any], weights: NDArray[np.float64] | None) -> Any:
+        return weights
+
+    def _split(self, targets: NDArray[Any], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        raise NotImplementedError
+
+    # The story of a fit.
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+        classes: Any = None,
+        max_epochs: int,
+        schedule: tuple[Phase, ...],
+        early_stopping: bool,
+        resume: bool,
+    ) -> None:
+        """Train, or train on; on any failure leave the estimator as it was."""
+        with _unchanged_on_failure(self):
+            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+            sample = self._read_sample(X, y, sample_weight, reset=not resume, classes=classes)
+            held_out = self._read_validation(X_val, y_val, sample_weight_val)
+            if held_out is None and early_stopping:
+                sample, held_out = self._hold_out(sample, seed)
+            check_callbacks(
+                self.skorch_callbacks, lr_schedule=self.lr_schedule, has_validation=held_out is not None
+            )
+
+            plan = self._plan_for(self.image_shape_, self._n_outputs())
+            if resume and plan != self.plan_:
+                raise ValueError(
+                    "the network cannot change while training continues, but its parameters give another one now "
+                    f"than at the first fit; use warm_start=False, or {type(self).__name__}().fit anew."
+                )
+            device = resolve_device(self.device)
+            precision = resolve_precision(self.precision, device, plan.n_macs)
+            _check_range(sample.images, precision)
+            batch_size = _batch_size(self.batch_size, len(sample.rows))
+            _check_batches(plan, len(sample.rows), batch_size)
+
+            network = self._new_network(plan, sample, seed, precision, resume=resume)
+            done = len(self.history_) if resume else 0
+            reseed_dropout(network, generator(seed, _DROPOUT, done))
+            net = make_net(
+                network.to(device),
+                self._criterion(),
+                optimizer_factory(self.optimizer, momentum=self.momentum, weight_decay=self.weight_decay),
+                lr=auto_lr(self.optimizer) if self.lr == "auto" else float(self.lr),
+                batch_size=batch_size,
+                max_epochs=max_epochs,
+                device=device,
+                callbacks=self.skorch_callbacks,
+                classes=getattr(self, "classes_", None),
+            )
+            if resume:
+                self._carry_over(net)
+            largest = max([_size(plan.input_shape), *(_size(layer.output_shape) for layer in plan.layers)])
+            self._predict_batch_size = prediction_batch_size(largest)
+            best = BestEpoch(self.n_iter_no_change if early_stopping else None, self.tol)
+            with torch.inference_mode(False), torch.enable_grad():
+                train(
+                    net,
+                    self._batches(sample, device, batch_size, shuffle=generator(seed, _SHUFFLE, done)),
+                    held_out and self._batches(held_out, device, self._predict_batch_size),
+                    phases=schedule,
+                    score=self._score_outputs,
+                    best=best,
+                    verbose=self.verbose,
+                )
+            self.plan_ = plan
+            self.net_ = net
+            self.module_ = net.module_.eval()
+            self.batch_size_, self.device_, self.precision_ = batch_size, str(device), precision
+            self.best_epoch_ = best.epoch
+            self._pixel_range = _pixel_range(sample.images)
+            self._keep_history(net)
+
+    def _read_sample(self, X: Any, y: Any, sample_weight: Any, *, reset: bool, classes: Any = None) -> Sample:
+        refuse_unreadable(X)
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but the target y is None."
+            )
+        check_consistent_length(X, y)
+        images, _ = read_images(self, X, reset=reset, image_shape=self.image_shape, channels=self.channels)
+        targets = self._read_targets(y, reset=reset, classes=classes)
+        weights = self._read_weights(sample_weight, images)
+        weights = self._target_weights(targets, weights)
+        return Sample(images, targets, weights, np.arange(len(images)))
+
+    def _read_weights(self, sample_weight: Any, images: NDArray[Any]) -> NDArray[np.float64] | None:
+        if sample_weight is None:
+            return None
+        weights = _check_sample_weight(sample_weight, images, dtype=np.float64, ensure_non_negative=True)
+        if not weights.any():
+            raise ValueError("Sample weights must contain at least one non-zero number.")
+        return weights  # type: ignore[no-any-return]
+
+    def _read_validation(self, X_val: Any, y_val: Any, sample_weight_val: Any) -> Sample | None:
+        if X_val is None and y_val is None:
+            if sample_weight_val is not None:
+                raise ValueError("sample_weight_val was given without X_val and y_val.")
+            return None
+        if X_val is None or y_val is None:
+            given, missing = ("y_val", "X_val") if X_val is None else ("X_val", "y_val")
+            raise ValueError(f"{given} was given without {missing}; fit takes both or neither.")
+        return self._read_sample(X_val, y_val, sample_weight_val, reset=False)
+
+    def _hold_out(self, sample: Sample, seed: int) -> tuple[Sample, Sample]:
+        """Cut a validation part off; both parts keep the one array of images."""
+        train_rows, valid_rows = self._split(sample.targets, int(generator(seed, _SPLIT).initial_seed() % 2**32))
+        for name, rows in (("training", train_rows), ("validation", valid_rows)):
+            if sample.weights is not None and not sample.weights[rows].any():
+                raise ValueError(
+                    f"all {name} samples of the split for early_stopping have sample_weight 0; pass X_val and y_val."
+                )
+        parts = [Sample(sample.images, sample.targets, sample.weights, rows) for rows in (train_rows, valid_rows)]
+        return parts[0], parts[1]
+
+    def _plan_for(self, shape: ImageShape, n_outputs: int) -> Plan:
+        architecture = conv_architecture(
+            filters=self.filters,
+            kernel_size=self.kernel_size,
+            stride=self.stride,
+            padding=self.padding,
+            padding_mode=self.padding_mode,
+            dilation=self.dilation,
+            convs_per_block=self.convs_per_block,
+            pooling=self.pooling,
+            pool_size=self.pool_size,
+            pool_stride=self.pool_stride,
+            global_pooling=self.global_pooling,
+            activation=self.activation,
+            normalization=self.normalization,
+            hidden_layer_sizes=self.hidden_layer_sizes,
+            dropout=self.dropout,
+            standardize=self.standardize,
+        )
+        return make_plan(architecture, shape.channels_first, n_outputs)
+
+    def _new_network(self, plan: Plan, sample: Sample, seed: int, precision: str, *, resume: bool) -> ImageNetwork:
+        """A network of its own for this fit: the fitted one must survive a failure."""
+        network = build_network(plan)
+        if precision == "float64":
+            network.double()
+        if resume:
+            network.load_state_dict(self.module_.state_dict())
+        else:
+            initialize(network, plan, generator(seed, _WEIGHTS))
+            for module in network.modules():
+                if isinstance(module, Standardize):
+                    mean, std = channel_statistics(sample.images, self.image_shape_, sample.weights, sample.rows)
+                    module.set_statistics(mean, std)
+        network.training_dtype = torch.bfloat16 if precision == "bfloat16" else None
+        return network
+
+    def _carry_over(self, net: Any) -> None:
+        """Give a net the epochs and, where they are still in memory, the optimiser's moments of the last fit."""
+        net.history.extend({**record, "batches": []} for record in self.history_)
+        earlier = getattr(self, "net_", None)
+        if earlier is not None and type(earlier.optimizer_) is type(net.optimizer_):
+            groups = net.optimizer_.state_dict()["param_groups"]
+            state = _detached_copy(earlier.optimizer_.state_dict()["state"])
+            net.optimizer_.load_state_dict({"state": state, "param_groups": groups})
+
+    def _batches(
+        self, sample: Sample, device: torch.device, batch_size: int, shuffle: torch.Generator | None = None
+    ) -> Batches:
+        weights = sample.unit_weights()
+        dtype = torch.float64 if self.precision == "float64" else torch.float32
+        return Batches(
+            sample.images,
+            self.image_shape_,
+            torch.from_numpy(sample.targets),
+            None if weights is None else torch.from_numpy(weights).to(dtype),
+            batch_size=batch_size,
+            device=device,
+            rows=sample.rows,
+            shuffle=shuffle,
+        )
+
+    def _keep_history(self, net: Any) -> None:
+        """The history as plain values, and the curves that scikit-learn's users look for."""
+        self.history_ = [
+            {name: _plain_value(value) for name, value in record.items() if name != "batches"} for record in net.history
+        ]
+        self.n_iter_ = len(self.history_)
+        self.loss_curve_ = [record["train_loss"] for record in self.history_]
+        validated = "valid_loss" in self.history_[-1]
+        self.validation_loss_curve_ = [record.get("valid_loss") for record in self.history_] if validated else None
+        self.validation_scores_ = [record.get("valid_acc") for record in self.history_] if validated else None
+
+    # What a fitted estimator does.
+
+    def _outputs(self, X: Any) -> NDArray[Any]:
+        """What the network gives for images, ``(n, n_outputs)``."""
+        check_is_fitted(self, "module_")
+        images, shape = read_images(self, X, reset=False)
+        _warn_of_another_range(images, self._pixel_range)
+        _check_range(images, self.precision_)
+        return predict_outputs(
+            self.module_, images, shape, batch_size=self._predict_batch_size, device=torch.device(self.device_)
+        )
+
+    def plan(
+        self, X: Any = None, y: ArrayLike | None = None, *, image_shape: Any = None, n_outputs: int | None = None
+    ) -> Plan:
+        """Lay the network out, without training it.
+
+        Parameters
+        ----------
+        X : array-like of images or None, default=None
+            Images, of which only the shape matters.
+        y : array-like of shape (n,) or None, default=None
+            Targets, of which only the number of outputs matters.
+        image_shape : tuple of int or None, default=None
+            ``(h, w)``, ``(h, w, c)`` or ``(c, h, w)``, in place of `X`.
+        n_outputs : int or None, default=None
+            Outputs of the network, in place of `y`.
+
+        Returns
+        -------
+        Plan
+            One row a layer. ``print`` shows it as a table, a notebook as HTML.
+
+        Raises
+        ------
+        ValueError
+            Where the network is impossible for these images, or shape or outputs are missing.
+
+        Examples
+        --------
+        >>> from sklearn_cnn import CNNClassifier
+        >>> plan = CNNClassifier(filters=(8, 16)).plan(image_shape=(28, 28), n_outputs=10)
+        >>> plan.layers[1].name, plan.layers[1].output_shape
+        ('block1_conv', (8, 28, 28))
+        >>> plan.n_parameters
+        103098
+        """
+        self._validate_params()
+        fitted = hasattr(self, "module_")
+        if X is not None:
+            _, shape = read_images(
+                clone(self), X, reset=True, image_shape=self.image_shape, channels=self.channels
+            )
+        elif image_shape is not None or self.image_shape is not None:
+            shape = parse_image_shape(self.image_shape if image_shape is None else image_shape, self.channels)
+        elif fitted:
+            shape = self.image_shape_
+        else:
+            raise ValueError("plan needs the shape of an image: pass X, or image_shape=(h, w), (h, w, c) or (c, h, w).")
+        if n_outputs is None and y is not None:
+            n_outputs = self._count_outputs(y)
+        if n_outputs is None and fitted:
+            n_outputs = self._n_outputs()
+        if n_outputs is None:
+            raise ValueError("plan needs the number of outputs: pass y, or n_outputs.")
+        if not isinstance(n_outputs, Integral) or n_outputs < 1:
+            raise ValueError(f"n_outputs is a positive integer; got {n_outputs!r}.")
+        return self._plan_for(shape, int(n_outputs))
+
+    # Pickles hold arrays and plain values: no module, no skorch object, no CUDA tensor.
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        state.pop("net_", None)
+        if "module_" in state:
+            state["module_"] = {name: value.cpu().numpy() for name, value in self.module_.state_dict().items()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        weights = state.pop("module_", None)
+        super().__setstate__(state)
+        if weights is None:
+            return
+        if torch.device(self.device_).type not in available_devices():
+            warnings.warn(
+                f"this {type(self).__name__} was fitted on device {self.device_!r}, which is not there; it predicts on "
+                f"the CPU.",
+                UserWarning,
+                stacklevel=2,
+            )
+            self.device_ = "cpu"
+        network = build_network(self.plan_)
+        if self.precision_ == "float64":
+            network.double()
+        network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+        self.module_ = network.to(self.device_).eval()
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "module_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+@contextmanager
+def _unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
+    """Undo every attribute that was set where the block raises, also for Ctrl-C."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+def _batch_size(batch_size: Any, n: int) -> int:
+    """``"auto"`` gives small sets enough steps and large ones full batches; measured, see the page on performance."""
+    if batch_size != "auto":
+        return int(batch_size)
+    return int(np.clip(2 ** int(np.log2(max(n, 1) / 40)) if n >= 40 else 1, 16, 128))
+
+
+def _check_batches(plan: Plan, n: int, batch_size: int) -> None:
+    smallest = min(stop - start for start, stop in batch_bounds(n, batch_size))
+    if smallest > 1:
+        return
+    for layer in plan.layers:
+        if layer.kind == "batch_norm" and layer.output_shape[1:] == (1, 1):
+            cause = "batch_size=1" if n > 1 else "a single image"
+            raise ValueError(
+                f"{cause} leaves one value for the batch statistics of {layer.name}, whose maps are 1×1; use "
+                f"batch_size >= 2 and at least 2 images, normalization=None, or fewer blocks."
+            )
+
+
+def _check_range(images: NDArray[Any], precision: str) -> None:
+    if images.dtype != np.float64 or precision == "float64":
+        return
+    low, high = _pixel_range(images)
+    limit = float(np.finfo(np.float32).max)
+    if max(-low, high) > limit:
+        raise ValueError(
+            f"X contains infinity or a value too large for dtype('float32'): its values go from {low:.3g} to "
+            f"{high:.3g}; scale them down, or use precision='float64'."
+        )
+
+
+def _pixel_range(images: NDArray[Any]) -> tuple[float, float]:
+    return float(images.min()), float(images.max())
+
+
+def _warn_of_another_range(images: NDArray[Any], fitted: tuple[float, float]) -> None:
+    """Warn where pixels look like 0-1 at fit and 0-255 now, or the other way round."""
+    low, high = _pixel_range(images)
+    ratio = 16
+    brighter = high > ratio * fitted[1] > 0 and fitted[1] <= 1
+    # A dark image is nothing to warn of: the values must also be such as no dark image has.
+    darker = fitted[0] >= 0 and fitted[1] > ratio * high > 0 and (high <= 1 or low < 0)
+    if brighter or darker:
+        warnings.warn(
+            f"the pixels of X go from {low:.3g} to {high:.3g}, but those of the training images went from "
+            f"{fitted[0]:.3g} to {fitted[1]:.3g}; scale them the same way.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape))
+
+
+def _detached_copy(state: Any) -> Any:
+    if isinstance(state, torch.Tensor):
+        return state.detach().clone()
+    if isinstance(state, dict):
+        return {key: _detached_copy(value) for key, value in state.items()}
+    return state
+
+
+def _plain_value(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,525 @@
+"""CNNClassifier."""
+
+from numbers import Real
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax, softmax
+from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.preprocessing import LabelEncoder
+from sklearn.utils import assert_all_finite, column_or_1d, compute_class_weight
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from torch import nn
+
+from sklearn_cnn.estimators._base import BaseCNN
+from sklearn_cnn.estimators._split import stratified_split
+from sklearn_cnn.training._loss import WeightedCrossEntropy
+from sklearn_cnn.training._optimizers import Phase, phases
+
+
+class CNNClassifier(ClassifierMixin, BaseCNN):
+    """Convolutional network classifier for images.
+
+    You need none of the parameters to begin: ``CNNClassifier().fit(X, y)`` takes any array of images
+    and labels of any kind. The first seventeen shape the network, block by block; the others say how
+    it is trained.
+
+    A block is a convolution, a pool, a normalisation and an activation, in this order; after the last
+    block come the dense layers. Settings of the blocks take one value for all blocks or a sequence
+    with one entry a block; an entry is an int or a ``(height, width)`` pair.
+
+    Read more in the user guide.
+
+    Parameters
+    ----------
+    filters : int or sequence of int, default=(32, 64)
+        Output channels of the convolutions, one entry a block. An empty sequence gives a network of
+        dense layers alone.
+    kernel_size : int or sequence, default=3
+        Height and width of the convolution windows, in pixels.
+    stride : int or sequence, default=1
+        Step of the first convolution of a block, in pixels.
+    padding : {"same", "valid"}, int or sequence, default="same"
+        Pixels added on each side of a map before a convolution. ``"same"`` keeps its size, and gives
+        ``ceil(n / stride)`` with a stride; ``"valid"`` adds none.
+    padding_mode : {"zeros", "replicate", "reflect", "circular"}, default="zeros"
+        What is added there.
+    dilation : int or sequence, default=1
+        Step between neighbouring values of a convolution window, in pixels.
+    convs_per_block : int or sequence, default=1
+        Convolutions in a block; the pool follows the first.
+    pooling : {"max", "avg"}, None or sequence, default="max"
+        Kind of pool of each block, or None.
+    pool_size : int or sequence, default=2
+        Height and width of the pool windows, in pixels. A window larger than its map is clipped.
+    pool_stride : int, None or sequence, default=None
+        Step of the pools, in pixels; by default `pool_size`.
+    global_pooling : {"avg", "max"} or None, default=None
+        Reduces every map to one number after the last block.
+    activation : {"relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"}, default="relu"
+        Function behind every convolution and hidden dense layer.
+    normalization : {"batch"} or None, default="batch"
+        Batch normalisation in the conv blocks [1]_. Batches then need two images at least where a map
+        has one value.
+    hidden_layer_sizes : int or sequence of int, default=(128,)
+        Widths of the dense layers between the blocks and the output.
+    dropout : float, default=0.25
+        Share of the values that training sets to zero before each dense layer [2]_.
+    image_shape : tuple of int or None, default=None
+        ``(h, w)``, ``(h, w, c)`` or ``(c, h, w)`` in pixels, for X of flattened rows. By default such
+        rows are grey squares.
+    channels : {"auto", "first", "last"}, default="auto"
+        Where the channels of X stand. ``"auto"`` recognises 1, 3 and 4 channels; the others allow any
+        number.
+    standardize : bool, default=True
+        Whether each channel is brought to mean 0 and standard deviation 1, by the weighted statistics
+        of the training images, inside the network. It cancels a per-channel normaliser in a pipeline:
+        set it to False when you search over one.
+    optimizer : {"adamw", "adam", "sgd", "rmsprop"} or callable, default="adamw"
+        Optimiser, or a callable ``(parameters, lr=) -> torch.optim.Optimizer``.
+    lr : float or "auto", default="auto"
+        Learning rate, the peak where there is a schedule. ``"auto"`` depends on the optimiser only:
+        0.003 for ``"adamw"`` and ``"adam"``, 0.05 for ``"sgd"``, 0.001 otherwise.
+    momentum : float, default=0.9
+        Momentum of ``"sgd"`` (Nesterov's) and ``"rmsprop"``.
+    weight_decay : float, default=0.01
+        Weight decay of the named optimisers, decoupled in ``"adamw"`` [3]_; biases and normalisation
+        are spared.
+    lr_schedule : {"auto", "one_cycle", "cosine", "constant"}, default="auto"
+        Course of the learning rate. ``"auto"`` is one cycle [4]_ over `max_epochs`; with
+        `early_stopping` or `warm_start`, whose length is not known beforehand, it is constant with a
+        short linear cooldown at the end (once patience has run out, or over the last epochs).
+    label_smoothing : float, default=0.0
+        Share of each training target that is spread over all classes.
+    batch_size : int or "auto", default="auto"
+        Images a step. ``"auto"`` grows with the training set, from 16 to 128.
+    max_epochs : int, default=10
+        Passes over the training images.
+    early_stopping : bool, default=False
+        Whether to hold out a part of the training images (or to use `X_val`), to stop when its
+        accuracy no longer rises, and to go back to the best epoch.
+    validation_fraction : float, default=0.1
+        Share of the images that is held out.
+    n_iter_no_change : int, default=5
+        Epochs without a gain after which to stop.
+    tol : float, default=1e-4
+        What counts as a gain of the accuracy.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes; multiplied by `sample_weight`.
+    warm_start : bool, default=False
+        Whether `fit` trains a fitted network on, for `max_epochs` more.
+    random_state : int, RandomState instance or None, default=None
+        Seed of weights, batches, dropout and validation split.
+    verbose : int, default=0
+        Above 0, a progress bar with loss, validation score and time left.
+    device : str or torch.device, default="auto"
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``"auto"`` takes a GPU where there is one.
+    precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
+        How `fit` computes. ``"auto"`` is bfloat16 for all but small networks where the hardware has it,
+        otherwise float32. Weights and predictions are float32 all the same (float64 for
+        ``"float64"``).
+    skorch_callbacks : list or None, default=None
+        skorch callbacks, or ``(name, callback)`` pairs; copies of them are used.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    n_features_in_ : int
+        Numbers in one image.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, where X was a frame with string names.
+    image_shape_ : ImageShape
+        ``height``, ``width`` and ``channels`` of an image, and how X stores it.
+    plan_ : Plan
+        The network, layer by layer.
+    module_ : torch.nn.Module
+        The trained network. It takes images as ``(n, channels, height, width)`` and gives logits.
+    net_ : skorch.NeuralNetClassifier
+        The skorch net of the last fit; absent after unpickling.
+    history_ : list of dict
+        Figures of every epoch.
+    loss_curve_ : list of float
+        Training loss of every epoch.
+    validation_loss_curve_ : list of float or None
+        Validation loss of every epoch, where there was a validation part.
+    validation_scores_ : list of float or None
+        Validation accuracy of every epoch.
+    best_epoch_ : int or None
+        Epoch, counted from 1, with the best validation accuracy (of equals, the one with the lowest
+        loss). With `early_stopping` the weights are those of this epoch.
+    n_iter_ : int
+        Epochs trained.
+    batch_size_ : int
+        Images a step.
+    device_ : str
+        Where the network is.
+    precision_ : str
+        How `fit` computed.
+
+    See Also
+    --------
+    sklearn.neural_network.MLPClassifier : A network of dense layers.
+
+    Notes
+    -----
+    The same `random_state` on the same machine and number of threads gives the same weights, bit by
+    bit. The order of a block differs from the usual convolution, normalisation, activation, pool: the
+    pool comes first, so that the two others work on a quarter of the values. It is not the same
+    function, but a maximum commutes with both where the normalisation has a positive factor.
+
+    References
+    ----------
+    .. [1] Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing
+       internal covariate shift", 2015, arXiv:1502.03167.
+    .. [2] Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting",
+       JMLR 15, 2014.
+    .. [3] Loshchilov and Hutter, "Decoupled weight decay regularization", 2019, arXiv:1711.05101.
+    .. [4] Smith and Topin, "Super-convergence: very fast training of neural networks using large
+       learning rates", 2019, arXiv:1708.07120.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_cnn import CNNClassifier
+    >>> digits = load_digits()
+    >>> X, y = digits.images, digits.target  # 1,797 images of 8×8
+    >>> clf = CNNClassifier(random_state=0).fit(X[:1500], y[:1500])
+    >>> clf.predict(X[1500:]).shape
+    (297,)
+    >>> clf.score(X[1500:], y[1500:]) > 0.95
+    True
+    """
+
+    _parameter_constraints: dict[str, Any] = {
+        **BaseCNN._parameter_constraints,
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+
+    def __init__(
+        self,
+        filters: Any = (32, 64),
+        *,
+        kernel_size: Any = 3,
+        stride: Any = 1,
+        padding: Any = "same",
+        padding_mode: str = "zeros",
+        dilation: Any = 1,
+        convs_per_block: Any = 1,
+        pooling: Any = "max",
+        pool_size: Any = 2,
+        pool_stride: Any = None,
+        global_pooling: str | None = None,
+        activation: str = "relu",
+        normalization: str | None = "batch",
+        hidden_layer_sizes: Any = (128,),
+        dropout: float = 0.25,
+        image_shape: tuple[int, ...] | None = None,
+        channels: str = "auto",
+        standardize: bool = True,
+        optimizer: Any = "adamw",
+        lr: float | str = "auto",
+        momentum: float = 0.9,
+        weight_decay: float = 0.01,
+        lr_schedule: str = "auto",
+        label_smoothing: float = 0.0,
+        batch_size: int | str = "auto",
+        max_epochs: int = 10,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        tol: float = 1e-4,
+        class_weight: Any = None,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+        device: Any = "auto",
+        precision: str = "auto",
+        skorch_callbacks: Any = None,
+    ) -> None:
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.padding = padding
+        self.padding_mode = padding_mode
+        self.dilation = dilation
+        self.convs_per_block = convs_per_block
+        self.pooling = pooling
+        self.pool_size = pool_size
+        self.pool_stride = pool_stride
+        self.global_pooling = global_pooling
+        self.activation = activation
+        self.normalization = normalization
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.dropout = dropout
+        self.image_shape = image_shape
+        self.channels = channels
+        self.standardize = standardize
+        self.optimizer = optimizer
+        self.lr = lr
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.lr_schedule = lr_schedule
+        self.label_smoothing = label_smoothing
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.class_weight = class_weight
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+        self.device = device
+        self.precision = precision
+        self.skorch_callbacks = skorch_callbacks
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: Any = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, h, w), (n, h, w, c), (n, c, h, w) or (n, n_features)
+            Images: grey, with their channels last or first, or flattened. A list of arrays or PIL
+            images of one size, a torch tensor, a frame or a memory map will do as well. Never
+            written to.
+        y : array-like of shape (n,)
+            Labels: numbers, strings or bools.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the images.
+        X_val, y_val : array-like or None, default=None
+            Validation images and their labels, in place of a part of the training images.
+        sample_weight_val : array-like or None, default=None
+            Weights of the validation images.
+
+        Returns
+        -------
+        CNNClassifier
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Where a parameter, the images or the labels cannot be used, before any training.
+        NonFiniteLossError
+            Where the training loss becomes NaN or infinite. The estimator is then as before.
+        """
+        resume = self.warm_start and hasattr(self, "module_")
+        self._fit(
+            X,
+            y,
+            sample_weight,
+            X_val=X_val,
+            y_val=y_val,
+            sample_weight_val=sample_weight_val,
+            max_epochs=self.max_epochs,
+            schedule=phases(
+                self.lr_schedule, self.max_epochs, open_ended=bool(self.early_stopping or self.warm_start)
+            ),
+            early_stopping=bool(self.early_stopping),
+            resume=resume,
+        )
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self, X: Any, y: ArrayLike, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Train for one epoch at a constant learning rate, on from where the network is.
+
+        Parameters
+        ----------
+        X : array-like of images
+            As for `fit`; of the shape of the first call.
+        y : array-like of shape (n,)
+            Labels.
+        classes : array-like of shape (n_classes,) or None, default=None
+            All labels that will ever come; needed at the first call.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the images.
+
+        Returns
+        -------
+        CNNClassifier
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            As for `fit`; at a first call without `classes`, for a label that is not among them, and
+            for ``class_weight="balanced"``, which one call cannot know.
+        """
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                "class_weight='balanced' is not supported by partial_fit, which sees a part of the labels at a time; "
+                "compute the weights with sklearn.utils.compute_class_weight and pass them as a dict."
+            )
+        resume = hasattr(self, "module_")
+        if not resume and classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        if resume and classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
+            raise ValueError(
+                f"classes={np.unique(np.asarray(classes))} are not those of the first call to partial_fit: "
+                f"{self.classes_}."
+            )
+        self._fit(
+            X,
+            y,
+            sample_weight,
+            classes=classes,
+            max_epochs=1,
+            schedule=(Phase(1, "constant"),),
+            early_stopping=False,
+            resume=resume,
+        )
+        return self
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Predict labels.
+
+        Parameters
+        ----------
+        X : array-like of images
+            Of the shape seen in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Labels, as they were in `y`.
+        """
+        return self.classes_[self._outputs(X).argmax(axis=1)]  # type: ignore[no-any-return]
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Predict the probability of every class.
+
+        Parameters
+        ----------
+        X : array-like of images
+            Of the shape seen in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+            Softmax of the logits, in the order of `classes_`.
+        """
+        return softmax(self._outputs(X).astype(np.float64), axis=1)  # type: ignore[no-any-return]
+
+    def predict_log_proba(self, X: Any) -> NDArray[np.float64]:
+        """Predict the logarithm of the probability of every class.
+
+        Parameters
+        ----------
+        X : array-like of images
+            Of the shape seen in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+            In the order of `classes_`; finite also where the probability rounds to 0.
+        """
+        return log_softmax(self._outputs(X).astype(np.float64), axis=1)  # type: ignore[no-any-return]
+
+    def decision_function(self, X: Any) -> NDArray[Any]:
+        """Compute logits.
+
+        Parameters
+        ----------
+        X : array-like of images
+            Of the shape seen in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), or (n,) for two classes
+            Logits; for two classes the second less the first, positive where the second is predicted.
+        """
+        logits = self._outputs(X)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    # The classifier's part of the story that the base tells.
+
+    def _read_targets(self, y: Any, *, reset: bool, classes: Any = None) -> NDArray[np.int64]:
+        y = _read_labels(y)
+        encoder = LabelEncoder()
+        if reset:
+            self.classes_ = _fit_labels(encoder, y if classes is None else _read_labels(classes, "classes"))
+            if len(self.classes_) < 2:
+                raise ValueError(
+                    f"{type(self).__name__} needs samples of at least 2 classes; got 1 class: {self.classes_[0]!r}."
+                )
+        encoder.classes_ = self.classes_
+        try:
+            return encoder.transform(y).astype(np.int64)  # type: ignore[no-any-return]
+        except (ValueError, TypeError) as error:
+            unseen = sorted({str(label) for label in y} - {str(label) for label in self.classes_})
+            raise ValueError(
+                f"y contains labels that are not among the classes {self.classes_}: {', '.join(unseen[:5]) or error}."
+            ) from None
+
+    def _target_weights(
+        self, targets: NDArray[np.int64], weights: NDArray[np.float64] | None
+    ) -> NDArray[np.float64] | None:
+        """Multiply the weights of the classes in, and see that two classes carry weight."""
+        if weights is not None and len(np.unique(targets[weights > 0])) < 2 <= len(np.unique(targets)):
+            raise ValueError("less than 2 classes are left after samples of sample_weight 0 are taken out.")
+        if self.class_weight is None:
+            return weights
+        if isinstance(self.class_weight, str):
+            mass = np.bincount(targets, weights=weights, minlength=len(self.classes_))
+            by_class = mass.sum() / (np.count_nonzero(mass) * np.where(mass > 0, mass, np.inf))
+        else:
+            by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_[targets])
+        combined = by_class[targets] * (1.0 if weights is None else weights)
+        if not combined.any() or (combined < 0).any():
+            raise ValueError(
+                f"class_weight={self.class_weight!r} must not be negative and must leave some sample a weight above 0."
+            )
+        return combined  # type: ignore[no-any-return]
+
+    def _n_outputs(self) -> int:
+        return len(self.classes_)
+
+    def _count_outputs(self, y: Any) -> int:
+        return len(_fit_labels(LabelEncoder(), _read_labels(y)))
+
+    def _criterion(self) -> nn.Module:
+        return WeightedCrossEntropy(float(self.label_smoothing))
+
+    def _score_outputs(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> float:
+        right = outputs.argmax(dim=1) == targets
+        if weights is None:
+            return float(right.double().mean())
+        return float((right * weights).sum() / weights.sum())
+
+    def _split(self, targets: NDArray[Any], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        return stratified_split(targets, self.validation_fraction, seed)
+
+
+def _read_labels(y: Any, name: str = "y") -> NDArray[Any]:
+    y = column_or_1d(y, warn=True)
+    if y.dtype == object and any(label is None for label in y):
+        raise ValueError(f"Input {name} contains None.")
+    assert_all_finite(y, input_name=name)
+    check_classification_targets(y)
+    return y  # type: ignore[no-any-return]
+
+
+def _fit_labels(encoder: LabelEncoder, y: NDArray[Any]) -> NDArray[Any]:
+    try:
+        return encoder.fit(y).classes_  # type: ignore[no-any-return]
+    except TypeError as error:
+        raise ValueError(f"y has labels of different types: {error}") from None

@@ -1,0 +1,112 @@
+"""Where and how precisely a fit computes, and where its random numbers come from."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.random import SeedSequence
+
+BFLOAT16_FROM_MACS = 1_000_000
+"""Networks with fewer multiply-adds an image train in float32 on a CPU: for them the casts cost more
+than the faster products save."""
+
+
+def resolve_device(device: Any) -> torch.device:
+    """Choose the device of a fit.
+
+    Parameters
+    ----------
+    device : {"auto", "cpu", "cuda", "cuda:N", "mps"} or torch.device
+        ``"auto"`` takes a GPU where there is one.
+
+    Returns
+    -------
+    torch.device
+        A device that this machine has.
+
+    Raises
+    ------
+    ValueError
+        Where the machine has no such device.
+    """
+    present = available_devices()
+    if str(device) == "auto":
+        return torch.device(present[0])
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        chosen = None
+    known = chosen is not None and chosen.type in present
+    if known and chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        known = False
+    if chosen is None or not known:
+        raise ValueError(f"device={device!r} is not there; this machine has {', '.join(map(repr, present))}.")
+    return chosen
+
+
+def available_devices() -> list[str]:
+    """Types of device this machine has, fastest first."""
+    found = ["cuda"] if torch.cuda.is_available() else []
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return [*found, "cpu"]
+
+
+def resolve_precision(precision: str, device: torch.device, n_macs: int) -> str:
+    """Choose the precision of a fit, from the hardware's flags and the size of the network alone.
+
+    Parameters
+    ----------
+    precision : {"auto", "float32", "bfloat16", "float64"}
+        The parameter.
+    device : torch.device
+        Where the fit computes.
+    n_macs : int
+        Multiply-adds of the network for one image.
+
+    Returns
+    -------
+    {"float32", "bfloat16", "float64"}
+        The precision.
+
+    Raises
+    ------
+    ValueError
+        Where the device has no such precision.
+    """
+    if precision == "float64" and device.type == "mps":
+        raise ValueError("precision='float64' is not there on device 'mps'; it has 'float32' and 'bfloat16'.")
+    if precision != "auto":
+        return precision
+    large_enough = device.type != "cpu" or n_macs >= BFLOAT16_FROM_MACS
+    return "bfloat16" if large_enough and has_native_bfloat16(device) else "float32"
+
+
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bfloat16 itself, rather than by way of float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        return any(
+            getattr(torch.cpu, name, lambda: False)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        )
+    return False
+
+
+def generator(seed: int, *stream: int) -> torch.Generator:
+    """One of the independent random streams of a fit.
+
+    Parameters
+    ----------
+    seed : int
+        The seed of the fit.
+    *stream : int
+        Which stream; another tuple gives independent numbers.
+
+    Returns
+    -------
+    torch.Generator
+        A seeded generator on the CPU.
+    """
+    state = SeedSequence([seed, *stream]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state) & (2**63 - 1))

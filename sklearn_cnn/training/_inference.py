@@ -1,0 +1,54 @@
+"""Predictions for many images in the memory of one batch."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from sklearn_cnn._images import ImageShape
+
+BATCH_BYTES = 32 * 2**20
+"""The largest map of a prediction batch stays below this: larger batches leave the caches and gain nothing."""
+
+
+def prediction_batch_size(largest_map: int) -> int:
+    """Images a batch, given the number of values in a network's largest map."""
+    return int(np.clip(BATCH_BYTES // (4 * max(largest_map, 1)), 1, 4096))
+
+
+def predict_outputs(
+    network: nn.Module, images: NDArray[Any], shape: ImageShape, *, batch_size: int, device: torch.device
+) -> NDArray[Any]:
+    """Run a network in evaluation mode.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Already in evaluation mode, so that several threads may predict at once.
+    images : ndarray of shape (n, *shape.sample_shape)
+        Images as stored.
+    shape : ImageShape
+        How one is stored.
+    batch_size : int
+        Images that go through the network at once.
+    device : torch.device
+        Where the network is.
+
+    Returns
+    -------
+    ndarray of shape (n, n_outputs)
+        The outputs.
+    """
+    outputs: NDArray[Any] | None = None
+    with torch.inference_mode():
+        for start in range(0, len(images), batch_size):
+            # A copy of the batch: torch refuses negative strides and warns of read-only memory.
+            batch = torch.from_numpy(images[start : start + batch_size].copy()).to(device)
+            part = network(shape.to_channels_first(batch)).cpu().numpy()
+            if outputs is None:
+                outputs = np.empty((len(images), *part.shape[1:]), dtype=part.dtype)
+            outputs[start : start + batch_size] = part
+    assert outputs is not None
+    return outputs

@@ -1,0 +1,391 @@
+"""Training through skorch. This is the only module that imports it."""
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback, EarlyStopping, InputShapeSetter, LRScheduler
+from torch import Tensor, nn
+
+from sklearn_cnn.exceptions import NonFiniteLossError
+from sklearn_cnn.training._batches import Batches
+from sklearn_cnn.training._optimizers import LearningRate, Phase
+from sklearn_cnn.training._progress import Progress
+
+_BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
+
+Score = Callable[[Tensor, Tensor, Tensor | None], float]
+"""``(outputs, targets, weights) -> score``, the larger the better."""
+
+
+@dataclass
+class BestEpoch:
+    """Remembers the best epoch of a fit and how long it has been.
+
+    Attributes
+    ----------
+    n_iter_no_change : int or None
+        Epochs without a gain after which to stop; None never stops.
+    tol : float
+        What counts as a gain of the score.
+    """
+
+    n_iter_no_change: int | None = None
+    tol: float = 1e-4
+    epoch: int | None = None
+    state: dict[str, Tensor] = field(default_factory=dict)
+    patience_spent: int = 0
+    _rank: tuple[float, float] = (-np.inf, -np.inf)
+    _bar: float = -np.inf
+
+    def update(self, epoch: int, score: float, loss: float, network: nn.Module) -> None:
+        """Take in a finished epoch. Of epochs with equal scores the one of lower loss is the best."""
+        if (score, -loss) > self._rank:
+            self._rank, self.epoch = (score, -loss), epoch
+            if self.n_iter_no_change is not None:
+                self.state = {name: value.clone() for name, value in network.state_dict().items()}
+        gained = score > self._bar + self.tol
+        self._bar = max(self._bar, score)
+        self.patience_spent = 0 if gained else self.patience_spent + 1
+
+    def begin_phase(self) -> None:
+        """Grant the next phase its own patience."""
+        self.patience_spent = 0
+
+    @property
+    def stop(self) -> bool:
+        """Whether patience has run out."""
+        return self.n_iter_no_change is not None and self.patience_spent >= self.n_iter_no_change
+
+    def restore(self, network: nn.Module) -> None:
+        """Put the weights of the best epoch back, where they are kept."""
+        if self.state:
+            network.load_state_dict(self.state)
+
+
+def check_callbacks(callbacks: Any, *, lr_schedule: str, has_validation: bool) -> None:
+    """Refuse callbacks that could not do what they are for.
+
+    Parameters
+    ----------
+    callbacks : list or None
+        The parameter ``skorch_callbacks``.
+    lr_schedule : str
+        The parameter of that name.
+    has_validation : bool
+        Whether there are validation images.
+
+    Raises
+    ------
+    ValueError
+        For a learning-rate callback beside a schedule of ours, a callback that watches validation
+        figures where there are none, and one that changes the input shape.
+    TypeError
+        Where an entry is no skorch callback.
+    """
+    for name, callback in _named(callbacks):
+        if not (isinstance(callback, Callback) or (isinstance(callback, type) and issubclass(callback, Callback))):
+            raise TypeError(f"skorch_callbacks takes skorch callbacks or (name, callback) pairs; got {callback!r}.")
+        kind = callback if isinstance(callback, type) else type(callback)
+        if issubclass(kind, LRScheduler) and lr_schedule != "constant":
+            raise ValueError(
+                f"skorch_callbacks has {name}, which sets the learning rate, and so does lr_schedule={lr_schedule!r}; "
+                f'keep one of them: lr_schedule="constant" leaves it to the callback.'
+            )
+        if issubclass(kind, InputShapeSetter):
+            raise ValueError(
+                f"skorch_callbacks has {name}, but the network is already built for the shape of X; leave it out."
+            )
+        watched = _watched_figure(kind, callback)
+        if not has_validation and watched.startswith("valid_"):
+            raise ValueError(
+                f"skorch_callbacks has {name}, which watches {watched!r}, but there are no validation images; "
+                f"use early_stopping=True, pass X_val and y_val to fit, or let it watch 'train_loss'."
+            )
+
+
+def _watched_figure(kind: type, callback: Any) -> str:
+    """The figure a callback watches, by its parameter ``monitor`` or that parameter's default."""
+    monitor = getattr(kind() if isinstance(callback, type) else callback, "monitor", None)
+    if issubclass(kind, LRScheduler) and getattr(callback, "policy", None) not in (
+        "ReduceLROnPlateau",
+        torch.optim.lr_scheduler.ReduceLROnPlateau,
+    ):
+        return ""  # only this policy looks at it
+    return monitor if isinstance(monitor, str) else ""
+
+
+def _named(callbacks: Any) -> list[tuple[str, Any]]:
+    pairs = []
+    for entry in callbacks or []:
+        if isinstance(entry, tuple | list):
+            pairs.append((str(entry[0]), entry[1]))
+        else:
+            pairs.append(((entry if isinstance(entry, type) else type(entry)).__name__, entry))
+    return pairs
+
+
+def copy_callbacks(callbacks: Any) -> list[Any]:
+    """Copies of the user's callbacks, so that a fit leaves theirs as they were.
+
+    One level deep: some hold writers and connections that cannot be copied. Where one callback
+    refers to another of the list, as ``LoadInitState`` does to a checkpoint, its copy refers to the
+    other's copy.
+    """
+    entries = list(callbacks or [])
+    originals = [entry[1] if isinstance(entry, tuple | list) else entry for entry in entries]
+    copies = {id(o): o if isinstance(o, type) else copy.copy(o) for o in originals}
+    for duplicate in copies.values():
+        if isinstance(duplicate, type):
+            continue
+        for attribute, value in vars(duplicate).items():
+            if id(value) in copies:
+                setattr(duplicate, attribute, copies[id(value)])
+    return [
+        (entry[0], copies[id(original)]) if isinstance(entry, tuple | list) else copies[id(original)]
+        for entry, original in zip(entries, originals, strict=True)
+    ]
+
+
+def make_net(
+    network: nn.Module,
+    criterion: nn.Module,
+    optimizer: Callable[..., torch.optim.Optimizer],
+    *,
+    lr: float,
+    batch_size: int,
+    max_epochs: int,
+    device: torch.device,
+    callbacks: Any,
+    classes: Any,
+) -> NeuralNetClassifier:
+    """Wrap a network into an initialised skorch net.
+
+    Parameters
+    ----------
+    network, criterion : torch.nn.Module
+        What is trained, and its loss.
+    optimizer : callable
+        ``(parameters, lr=) -> Optimizer``.
+    lr : float
+        Peak learning rate.
+    batch_size, max_epochs : int
+        As used by skorch's own methods on the net.
+    device : torch.device
+        Where the net computes.
+    callbacks : list or None
+        The user's callbacks; copies of them are used.
+    classes : ndarray
+        Labels.
+
+    Returns
+    -------
+    skorch.NeuralNetClassifier
+        Ready to train.
+    """
+    net = NeuralNetClassifier(
+        network,
+        criterion=criterion,
+        optimizer=optimizer,
+        lr=lr,
+        batch_size=batch_size,
+        max_epochs=max_epochs,
+        train_split=None,
+        predict_nonlinearity=partial(torch.softmax, dim=-1),
+        classes=classes,
+        callbacks=copy_callbacks(callbacks),
+        callbacks__valid_acc=None,  # recorded by `train`, weighted
+        callbacks__print_log=None,
+        device=device,
+        verbose=0,
+    )
+    return net.initialize()
+
+
+def train(
+    net: NeuralNetClassifier,
+    batches: Batches,
+    validation: Batches | None,
+    *,
+    phases: Sequence[Phase],
+    score: Score,
+    best: BestEpoch,
+    verbose: int = 0,
+) -> None:
+    """Train a net, calling its callbacks as skorch does.
+
+    Where no callback looks at single batches, a loop of our own runs them; otherwise skorch's. Both
+    compute the same, to the last bit, and leave the same records in the history.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNetClassifier
+        Initialised; trained in place.
+    batches : Batches
+        The training images.
+    validation : Batches or None
+        The validation images.
+    phases : sequence of Phase
+        Lengths and learning rates.
+    score : callable
+        Score of the validation images.
+    best : BestEpoch
+        Says when to stop, and gets the best weights back at the end.
+    verbose : int, default=0
+        Above 0, a progress bar is shown.
+
+    Raises
+    ------
+    NonFiniteLossError
+        Where a loss is NaN or infinite.
+    KeyboardInterrupt
+        Where the user interrupts. A stop by skorch's ``EarlyStopping``, which raises the same, ends the
+        training in the usual way.
+    """
+    X, y = batches.shape.to_channels_first(batches.images), batches.targets.cpu().numpy()
+    datasets = {"dataset_train": _dataset(net, batches), "dataset_valid": _dataset(net, validation)}
+    n_epochs = sum(phase.n_epochs for phase in phases)
+    progress = Progress(verbose > 0, n_epochs, len(batches))
+    scheduled = any(phase.curve != "constant" for phase in phases)
+    rate = LearningRate(net.optimizer_) if scheduled else None
+    run_epoch = _skorch_epoch if _looks_at_batches(net) else _fast_epoch
+    try:
+        net.notify("on_train_begin", X=X, y=y)
+        for phase in phases:
+            if rate is not None:
+                rate.begin(phase.curve, phase.n_epochs * len(batches))
+            best.restore(net.module_)
+            best.begin_phase()
+            for _ in range(phase.n_epochs):
+                net.notify("on_epoch_begin", **datasets)
+                run_epoch(net, progress.watch(batches), "train", _train_step(net))
+                net.history.record("lr", net.optimizer_.param_groups[0]["lr"])
+                if validation is not None:
+                    outputs: list[Tensor] = []
+                    run_epoch(net, validation, "valid", _valid_step(net, outputs))
+                    _record_score(net, validation, torch.cat(outputs), score)
+                net.notify("on_epoch_end", **datasets)
+                record = net.history[-1]
+                progress.epoch(record)
+                if validation is not None:
+                    best.update(record["epoch"], record["valid_acc"], record["valid_loss"], net.module_)
+                    if best.stop:
+                        break
+    except KeyboardInterrupt:
+        if not _stopped_by_callback(net):
+            raise
+    finally:
+        progress.close()
+        if rate is not None:
+            rate.end()
+    best.restore(net.module_)
+    net.notify("on_train_end", X=X, y=y)
+
+
+def _dataset(net: NeuralNetClassifier, batches: Batches | None) -> Any:
+    """What skorch's callbacks see of the data: a view, no copy."""
+    if batches is None:
+        return None
+    whole = net.get_dataset(batches.shape.to_channels_first(batches.images), batches.targets.cpu().numpy())
+    return torch.utils.data.Subset(whole, batches.rows)
+
+
+def _looks_at_batches(net: NeuralNetClassifier) -> bool:
+    return any(
+        getattr(type(callback), hook, None) is not getattr(Callback, hook) or hook in vars(callback)
+        for _, callback in net.callbacks_
+        for hook in _BATCH_HOOKS
+    )
+
+
+def _train_step(net: NeuralNetClassifier) -> Callable[..., dict[str, Any]]:
+    """skorch's step, which refuses a loss that is not finite."""
+    count = 0
+
+    def step(batch: tuple[Tensor, Tensor], **_: Any) -> dict[str, Any]:
+        nonlocal count
+        count += 1
+        done: dict[str, Any] = net.train_step(batch)
+        _check_finite(net, float(done["loss"]), count)
+        return done
+
+    return step
+
+
+def _valid_step(net: NeuralNetClassifier, outputs: list[Tensor]) -> Callable[..., dict[str, Any]]:
+    """skorch's step, which keeps the outputs for the score."""
+
+    def step(batch: tuple[Tensor, Tensor], **_: Any) -> dict[str, Any]:
+        done: dict[str, Any] = net.validation_step(batch)
+        outputs.append(done["y_pred"])
+        return done
+
+    return step
+
+
+def _check_finite(net: NeuralNetClassifier, loss: float, batch: int) -> None:
+    if not np.isfinite(loss):
+        raise NonFiniteLossError(len(net.history), batch, net.optimizer_.param_groups[0]["lr"], loss)
+
+
+def _skorch_epoch(
+    net: NeuralNetClassifier, batches: Iterable[Any], prefix: str, step: Callable[..., dict[str, Any]]
+) -> None:
+    net.run_single_epoch(batches, training=prefix == "train", prefix=prefix, step_fn=step)
+
+
+def _fast_epoch(
+    net: NeuralNetClassifier, batches: Iterable[Any], prefix: str, step: Callable[..., dict[str, Any]]
+) -> None:
+    """What `_skorch_epoch` does, without its notifications and records for each batch."""
+    if prefix == "train":
+        losses, sizes = _fast_training(net, batches)
+    else:
+        pairs = [(step(batch)["loss"], len(batch[1])) for batch in batches]
+        losses, sizes = [loss for loss, _ in pairs], [size for _, size in pairs]
+    records = [
+        {f"{prefix}_loss": loss, f"{prefix}_batch_size": size}
+        for loss, size in zip(torch.stack(losses).tolist(), sizes, strict=True)
+    ]
+    net.history[-1]["batches"].extend(records)
+    net.history.record(f"{prefix}_batch_count", len(records))
+
+
+def _fast_training(net: NeuralNetClassifier, batches: Iterable[Any]) -> tuple[list[Tensor], list[int]]:
+    network, criterion, optimizer = net.module_, net.criterion_, net.optimizer_
+    network.train()
+    criterion.train()
+    losses: list[Tensor] = []
+    sizes: list[int] = []
+    for images, targets in batches:
+        optimizer.zero_grad()
+        loss = criterion(network(images), targets)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+        sizes.append(len(targets))
+        # On a GPU the loss of the batch before is looked at, so that the queue never runs dry.
+        seen = len(losses) if loss.device.type == "cpu" else len(losses) - 1
+        if seen:
+            _check_finite(net, float(losses[seen - 1]), seen)
+    _check_finite(net, float(losses[-1]), len(losses))
+    return losses, sizes
+
+
+def _record_score(net: NeuralNetClassifier, validation: Batches, outputs: Tensor, score: Score) -> None:
+    index = torch.from_numpy(validation.rows).to(outputs.device)
+    weights = None if validation.weights is None else validation.weights[index]
+    value = score(outputs, validation.targets[index], weights)
+    earlier = [record["valid_acc"] for record in net.history[:-1] if "valid_acc" in record]
+    net.history.record("valid_acc", value)
+    net.history.record("valid_acc_best", all(value > other for other in earlier))
+
+
+def _stopped_by_callback(net: NeuralNetClassifier) -> bool:
+    """Whether a KeyboardInterrupt is the one by which skorch's EarlyStopping ends a fit."""
+    return any(isinstance(cb, EarlyStopping) and cb.misses_ >= cb.patience for _, cb in net.callbacks_)

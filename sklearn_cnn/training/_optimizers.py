@@ -1,0 +1,150 @@
+"""Optimisers by name, and learning rates over time."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop")
+
+AUTO_LR = {"adamw": 3e-3, "adam": 3e-3, "sgd": 0.05, "rmsprop": 1e-3}
+"""``lr="auto"``, the peak of a schedule; measured, see the page on performance."""
+
+
+def auto_lr(optimizer: Any) -> float:
+    """The learning rate that ``lr="auto"`` means; 1e-3 for an optimiser of the user's own."""
+    return AUTO_LR.get(optimizer, 1e-3) if isinstance(optimizer, str) else 1e-3
+
+
+def optimizer_factory(optimizer: Any, *, momentum: float, weight_decay: float) -> Callable[..., Optimizer]:
+    """Make a callable ``(parameters, lr=) -> Optimizer``.
+
+    Parameters
+    ----------
+    optimizer : {"adamw", "adam", "sgd", "rmsprop"} or callable
+        A callable is taken as it is.
+    momentum : float
+        Of ``"sgd"`` (Nesterov's) and ``"rmsprop"``.
+    weight_decay : float
+        Of the named optimisers. It spares biases and normalisation, whose parameters have one dimension.
+
+    Returns
+    -------
+    callable
+        ``(parameters, lr=) -> Optimizer``.
+    """
+    if not isinstance(optimizer, str):
+        return optimizer  # type: ignore[no-any-return]
+    settings: dict[str, dict[str, Any]] = {
+        "adamw": {"cls": torch.optim.AdamW, "fused": True},
+        "adam": {"cls": torch.optim.Adam, "fused": True},
+        "sgd": {"cls": torch.optim.SGD, "fused": True, "momentum": momentum, "nesterov": momentum > 0},
+        "rmsprop": {"cls": torch.optim.RMSprop, "momentum": momentum},
+    }
+    chosen = dict(settings[optimizer])
+    cls = chosen.pop("cls")
+
+    def make(parameters: Iterable[Any], lr: float) -> Optimizer:
+        flat = [p for entry in parameters for p in (entry["params"] if isinstance(entry, dict) else [entry])]
+        groups = [
+            {"params": [p for p in flat if p.ndim > 1], "weight_decay": weight_decay},
+            {"params": [p for p in flat if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return cls([group for group in groups if group["params"]], lr=lr, **chosen)  # type: ignore[no-any-return]
+
+    return make
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one curve of the learning rate.
+
+    Attributes
+    ----------
+    n_epochs : int
+        Its length.
+    curve : str
+        Name of a function in ``CURVES``.
+    """
+
+    n_epochs: int
+    curve: str
+
+
+def _one_cycle(done: float) -> float:
+    """Up in a straight line, then down to nothing (Smith and Topin 2019, arXiv:1708.07120)."""
+    warm_up = 0.2
+    return 0.04 + 0.96 * done / warm_up if done < warm_up else (1 - done) / (1 - warm_up)
+
+
+CURVES: dict[str, Callable[[float], float]] = {
+    "one_cycle": _one_cycle,
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+    "constant": lambda done: 1.0,
+    "cooldown": lambda done: 1 - done,
+}
+"""Share of the learning rate when a share of a phase is done, from 0 up to but without 1."""
+
+
+def phases(lr_schedule: str, max_epochs: int, *, open_ended: bool) -> tuple[Phase, ...]:
+    """The phases of a fit.
+
+    Parameters
+    ----------
+    lr_schedule : {"auto", "one_cycle", "cosine", "constant"}
+        The parameter.
+    max_epochs : int
+        Epochs of all phases together.
+    open_ended : bool
+        Whether the fit may stop early or be continued, so that ``"auto"`` must not bet on its length.
+
+    Returns
+    -------
+    tuple of Phase
+        One, or a constant phase and a cooldown.
+    """
+    if lr_schedule != "auto":
+        return (Phase(max_epochs, lr_schedule),)
+    if not open_ended:
+        return (Phase(max_epochs, "one_cycle"),)
+    cooldown = max(1, min(4, max_epochs // 5))
+    constant = max_epochs - cooldown
+    return (*([Phase(constant, "constant")] if constant else []), Phase(cooldown, "cooldown"))
+
+
+class LearningRate:
+    """Sets the learning rate of every step, whoever runs the loop.
+
+    It hangs on the optimiser's own hook before a step, so that skorch's loop and ours need not know of it.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        Whose rates to set; those it has now are the peaks.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        self.peaks = [group["lr"] for group in optimizer.param_groups]
+        self.curve = CURVES["constant"]
+        self.step, self.n_steps = 0, 1
+        self._handle = optimizer.register_step_pre_hook(self._before_step)
+
+    def begin(self, curve: str, n_steps: int) -> None:
+        """Start a phase of so many steps."""
+        self.curve, self.step, self.n_steps = CURVES[curve], 0, n_steps
+
+    def _before_step(self, *_: Any) -> None:
+        share = self.curve(self.step / self.n_steps)
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * share
+        self.step += 1
+
+    def end(self) -> None:
+        """Leave the optimiser as it was: its hooks gone, its rates at their peaks."""
+        self._handle.remove()
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak
