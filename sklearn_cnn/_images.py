@@ -107,9 +107,7 @@ def parse_image_shape(image_shape: Any, channels: str = "auto") -> ImageShape:
     """
     sides = tuple(image_shape)
     if len(sides) not in (2, 3) or not all(isinstance(side, int | np.integer) and side > 0 for side in sides):
-        raise ValueError(
-            f"image_shape is (h, w), (h, w, c) or (c, h, w) with positive integers; got {image_shape!r}."
-        )
+        raise ValueError(f"image_shape is (h, w), (h, w, c) or (c, h, w) with positive integers; got {image_shape!r}.")
     sides = tuple(int(side) for side in sides)
     if len(sides) == 2:
         return ImageShape(*sides)
@@ -203,12 +201,12 @@ def _shape_of_rows(shape: tuple[int, ...], image_shape: Any, channels: str) -> I
 
 def refuse_unreadable(X: Any) -> None:
     """Raise a TypeError where X is of a kind that is never read: a dict, a string or a sparse matrix."""
-    if isinstance(X, dict | str | bytes):
-        raise TypeError(f"X must be an array of images; got a {type(X).__name__}.")
     if sparse.issparse(X):
         raise TypeError(
             "Sparse data was passed for X, but dense data is required. Use '.toarray()' to convert to a dense array."
         )
+    if isinstance(X, dict | str | bytes):
+        raise TypeError(f"X must be an array of images; got a {type(X).__name__}.")
 
 
 def as_array(X: Any) -> Any:
@@ -330,14 +328,13 @@ def read_images(
 
 
 def _check_axes(X: Any) -> None:
-    """Name the axis of length zero: check_array does so for two dimensions only."""
-    sides = getattr(X, "shape", None)
-    if sides is None or len(sides) < 3 or 0 not in sides:
+    """Name the axis of length zero."""
+    sides = tuple(getattr(X, "shape", ()))
+    if len(sides) < 2 or 0 not in sides:
         return
-    axis = tuple(sides).index(0)
-    if axis == 0:
-        raise ValueError(f"Found array with 0 sample(s) (shape={tuple(sides)}) while a minimum of 1 is required.")
-    raise ValueError(f"X of shape {tuple(sides)} has no pixels: axis {axis} has length 0.")
+    axis = sides.index(0)
+    what = "sample(s)" if axis == 0 else "feature(s)" if len(sides) == 2 else f"pixels along axis {axis}"
+    raise ValueError(f"Found array with 0 {what} (shape={sides}) while a minimum of 1 is required.")
 
 
 def _check_same_shape(shape: tuple[int, ...], fitted: ImageShape, name: str) -> None:
@@ -357,7 +354,7 @@ def _plain(images: NDArray[Any]) -> NDArray[Any]:
     """uint8, float32 or float64 in native byte order, every image contiguous; a copy only where needed."""
     images = np.asarray(images)  # a memmap as the plain array it is
     dtype = images.dtype.newbyteorder("=")
-    if dtype == bool:
+    if dtype == np.dtype(bool):
         images = images.view(np.uint8)
     elif dtype in _TO_FLOAT32:
         images = images.astype(np.float32)
@@ -365,4 +362,5 @@ def _plain(images: NDArray[Any]) -> NDArray[Any]:
         images = images.astype(np.float64)
     elif not images.dtype.isnative:
         images = images.astype(dtype)
-    return images if images[:1].flags.c_contiguous else np.ascontiguousarray(images)
+    rows_contiguous: bool = images[:1].flags.c_contiguous
+    return images if rows_contiguous else np.ascontiguousarray(images)

@@ -157,6 +157,11 @@ class GlobalPool(nn.Module):
         return x.mean(dim=(2, 3)) if self.kind == "global_avg_pool" else x.amax(dim=(2, 3))
 
 
+def _unset(cls: type[nn.Module], *args: Any, **kwargs: Any) -> nn.Module:
+    """Make a module without drawing its weights: torch would draw them from the global generator."""
+    return nn.utils.skip_init(cls, *args, **kwargs)  # type: ignore[no-untyped-call]
+
+
 def _conv(layer: Layer, in_channels: int) -> nn.Module:
     assert layer.kernel is not None and layer.stride is not None and layer.dilation is not None
     assert layer.padding is not None
@@ -169,15 +174,12 @@ def _conv(layer: Layer, in_channels: int) -> nn.Module:
     }
     channels = in_channels, layer.output_shape[0]
     if (top, left) == (bottom, right):
-        return nn.utils.skip_init(
-            nn.Conv2d, *channels, padding=(top, left), padding_mode=layer.padding_mode, **settings
-        )
-    mode = _PAD_MODES[layer.padding_mode]
-    return nn.utils.skip_init(UnevenConv2d, *channels, sides=layer.padding, mode=mode, **settings)
+        return _unset(nn.Conv2d, *channels, padding=(top, left), padding_mode=layer.padding_mode, **settings)
+    return _unset(UnevenConv2d, *channels, sides=layer.padding, mode=_PAD_MODES[layer.padding_mode], **settings)
 
 
 def _dense(layer: Layer, in_features: int) -> nn.Module:
-    return nn.utils.skip_init(nn.Linear, in_features, layer.output_shape[0], bias=layer.bias)
+    return _unset(nn.Linear, in_features, layer.output_shape[0], bias=layer.bias)
 
 
 def _pool(layer: Layer, _: int) -> nn.Module:
@@ -191,7 +193,6 @@ def _activation(layer: Layer, _: int) -> nn.Module:
     return _ACTIVATIONS[layer.activation]()
 
 
-# skip_init leaves the weights unset: torch would draw them from the global generator.
 _BUILDERS: dict[str, Callable[[Layer, int], nn.Module]] = {
     "standardize": lambda _, channels: Standardize(channels),
     "conv": _conv,

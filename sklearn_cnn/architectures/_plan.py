@@ -108,7 +108,9 @@ class Plan:
         rows = self._table()
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = [
-            "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
+            "  ".join(
+                [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+            )
             for row in rows
         ]
         rule = "-" * max(map(len, lines))
@@ -207,7 +209,7 @@ def make_plan(architecture: Architecture, input_shape: tuple[int, int, int], n_o
         draft.add_activation(f"dense{number}_{architecture.activation}")
     draft.add_dropout("output_dropout")
     draft.add_dense("output", n_outputs, None)
-    return Plan(tuple(input_shape), tuple(draft.layers))
+    return Plan(input_shape, tuple(draft.layers))
 
 
 def _add_block(draft: "_Draft", block: ConvBlock, number: int) -> None:
@@ -240,7 +242,13 @@ class _Draft:
         self.sizes = [self.image_size]
 
     def add(
-        self, name: str, kind: str, *, shape: tuple[int, ...] | None = None, whole_image: bool = False, **settings: object
+        self,
+        name: str,
+        kind: str,
+        *,
+        shape: tuple[int, ...] | None = None,
+        whole_image: bool = False,
+        **settings: object,
     ) -> None:
         """Append a row that reads the row before it."""
         self.shape = self.shape if shape is None else shape
@@ -323,8 +331,8 @@ def _sides(block: ConvBlock) -> Sides:
             *same_padding(block.kernel_size[0], block.dilation[0]),
             *same_padding(block.kernel_size[1], block.dilation[1]),
         )
-    vertical, horizontal = block.padding  # type: ignore[misc]
-    return (vertical, vertical, horizontal, horizontal)  # type: ignore[return-value]
+    vertical, horizontal = block.padding
+    return (vertical, vertical, horizontal, horizontal)
 
 
 def _check_conv(draft: _Draft, block: ConvBlock, number: int, padding: Sides) -> None:

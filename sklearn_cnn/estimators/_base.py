@@ -24,7 +24,7 @@ from sklearn_cnn.training._batches import Batches, batch_bounds, channel_statist
 from sklearn_cnn.training._device import available_devices, generator, resolve_device, resolve_precision
 from sklearn_cnn.training._inference import predict_outputs, prediction_batch_size
 from sklearn_cnn.training._net import BestEpoch, check_callbacks, make_net, train
-from sklearn_cnn.training._optimizers import OPTIMIZERS, Phase, auto_lr, optimizer_factory, phases
+from sklearn_cnn.training._optimizers import OPTIMIZERS, Phase, auto_lr, optimizer_factory
 
 # Independent random streams of one fit.
 _WEIGHTS, _SHUFFLE, _DROPOUT, _SPLIT = range(4)
@@ -61,6 +61,11 @@ class Sample:
 
 class BaseCNN(BaseEstimator):
     """Base of the estimators that train a network; not to be used itself."""
+
+    plan_: Plan
+    module_: nn.Module
+    image_shape_: ImageShape
+    history_: list[dict[str, Any]]
 
     _parameter_constraints: dict[str, Any] = {
         "filters": [*_SEQUENCE, _POSITIVE_INT],
@@ -147,9 +152,7 @@ class BaseCNN(BaseEstimator):
             held_out = self._read_validation(X_val, y_val, sample_weight_val)
             if held_out is None and early_stopping:
                 sample, held_out = self._hold_out(sample, seed)
-            check_callbacks(
-                self.skorch_callbacks, lr_schedule=self.lr_schedule, has_validation=held_out is not None
-            )
+            check_callbacks(self.skorch_callbacks, lr_schedule=self.lr_schedule, has_validation=held_out is not None)
 
             plan = self._plan_for(self.image_shape_, self._n_outputs())
             if resume and plan != self.plan_:
@@ -186,7 +189,7 @@ class BaseCNN(BaseEstimator):
                 train(
                     net,
                     self._batches(sample, device, batch_size, shuffle=generator(seed, _SHUFFLE, done)),
-                    held_out and self._batches(held_out, device, self._predict_batch_size),
+                    None if held_out is None else self._batches(held_out, device, self._predict_batch_size),
                     phases=schedule,
                     score=self._score_outputs,
                     best=best,
@@ -203,9 +206,7 @@ class BaseCNN(BaseEstimator):
     def _read_sample(self, X: Any, y: Any, sample_weight: Any, *, reset: bool, classes: Any = None) -> Sample:
         refuse_unreadable(X)
         if y is None:
-            raise ValueError(
-                f"This {type(self).__name__} estimator requires y to be passed, but the target y is None."
-            )
+            raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
         check_consistent_length(X, y)
         images, _ = read_images(self, X, reset=reset, image_shape=self.image_shape, channels=self.channels)
         targets = self._read_targets(y, reset=reset, classes=classes)
@@ -219,7 +220,7 @@ class BaseCNN(BaseEstimator):
         weights = _check_sample_weight(sample_weight, images, dtype=np.float64, ensure_non_negative=True)
         if not weights.any():
             raise ValueError("Sample weights must contain at least one non-zero number.")
-        return weights  # type: ignore[no-any-return]
+        return weights
 
     def _read_validation(self, X_val: Any, y_val: Any, sample_weight_val: Any) -> Sample | None:
         if X_val is None and y_val is None:
@@ -365,9 +366,7 @@ class BaseCNN(BaseEstimator):
         self._validate_params()
         fitted = hasattr(self, "module_")
         if X is not None:
-            _, shape = read_images(
-                clone(self), X, reset=True, image_shape=self.image_shape, channels=self.channels
-            )
+            _, shape = read_images(clone(self), X, reset=True, image_shape=self.image_shape, channels=self.channels)
         elif image_shape is not None or self.image_shape is not None:
             shape = parse_image_shape(self.image_shape if image_shape is None else image_shape, self.channels)
         elif fitted:

@@ -328,9 +328,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             y_val=y_val,
             sample_weight_val=sample_weight_val,
             max_epochs=self.max_epochs,
-            schedule=phases(
-                self.lr_schedule, self.max_epochs, open_ended=bool(self.early_stopping or self.warm_start)
-            ),
+            schedule=phases(self.lr_schedule, self.max_epochs, open_ended=bool(self.early_stopping or self.warm_start)),
             early_stopping=bool(self.early_stopping),
             resume=resume,
         )
@@ -402,7 +400,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         ndarray of shape (n,)
             Labels, as they were in `y`.
         """
-        return self.classes_[self._outputs(X).argmax(axis=1)]  # type: ignore[no-any-return]
+        best = self._outputs(X).argmax(axis=1)
+        return self.classes_[best]
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Predict the probability of every class.
@@ -417,7 +416,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         ndarray of shape (n, n_classes)
             Softmax of the logits, in the order of `classes_`.
         """
-        return softmax(self._outputs(X).astype(np.float64), axis=1)  # type: ignore[no-any-return]
+        return softmax(self._outputs(X).astype(np.float64), axis=1)
 
     def predict_log_proba(self, X: Any) -> NDArray[np.float64]:
         """Predict the logarithm of the probability of every class.
@@ -432,7 +431,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         ndarray of shape (n, n_classes)
             In the order of `classes_`; finite also where the probability rounds to 0.
         """
-        return log_softmax(self._outputs(X).astype(np.float64), axis=1)  # type: ignore[no-any-return]
+        return log_softmax(self._outputs(X).astype(np.float64), axis=1)
 
     def decision_function(self, X: Any) -> NDArray[Any]:
         """Compute logits.
@@ -463,7 +462,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
                 )
         encoder.classes_ = self.classes_
         try:
-            return encoder.transform(y).astype(np.int64)  # type: ignore[no-any-return]
+            return encoder.transform(y).astype(np.int64)
         except (ValueError, TypeError) as error:
             unseen = sorted({str(label) for label in y} - {str(label) for label in self.classes_})
             raise ValueError(
@@ -488,7 +487,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             raise ValueError(
                 f"class_weight={self.class_weight!r} must not be negative and must leave some sample a weight above 0."
             )
-        return combined  # type: ignore[no-any-return]
+        return combined
 
     def _n_outputs(self) -> int:
         return len(self.classes_)
@@ -515,11 +514,11 @@ def _read_labels(y: Any, name: str = "y") -> NDArray[Any]:
         raise ValueError(f"Input {name} contains None.")
     assert_all_finite(y, input_name=name)
     check_classification_targets(y)
-    return y  # type: ignore[no-any-return]
+    return y
 
 
 def _fit_labels(encoder: LabelEncoder, y: NDArray[Any]) -> NDArray[Any]:
     try:
-        return encoder.fit(y).classes_  # type: ignore[no-any-return]
+        return encoder.fit(y).classes_
     except TypeError as error:
         raise ValueError(f"y has labels of different types: {error}") from None

@@ -44,7 +44,7 @@ def stratified_split(
         )
     if (counts == 1).any():
         warnings.warn(
-            f"{np.count_nonzero(counts == 1)} of {len(present)} classes have one sample; it stays in the training part.",
+            f"{np.count_nonzero(counts == 1)} of {len(present)} classes have one sample, which stays in training.",
             UserWarning,
             stacklevel=2,
         )

@@ -34,14 +34,13 @@ def resolve_device(device: Any) -> torch.device:
         return torch.device(present[0])
     try:
         chosen = torch.device(device)
-    except RuntimeError:
+    except RuntimeError:  # no name of a device at all
         chosen = None
-    known = chosen is not None and chosen.type in present
-    if known and chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        known = False
-    if chosen is None or not known:
-        raise ValueError(f"device={device!r} is not there; this machine has {', '.join(map(repr, present))}.")
-    return chosen
+    if chosen is not None and chosen.type in present:
+        n_of_type = torch.cuda.device_count() if chosen.type == "cuda" else 1
+        if (chosen.index or 0) < n_of_type:
+            return chosen
+    raise ValueError(f"device={device!r} is not there; this machine has {', '.join(map(repr, present))}.")
 
 
 def available_devices() -> list[str]:
@@ -88,7 +87,8 @@ def has_native_bfloat16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
         return any(
-            getattr(torch.cpu, name, lambda: False)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+            getattr(torch.cpu, name, lambda: False)()
+            for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         )
     return False
 

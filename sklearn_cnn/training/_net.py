@@ -292,7 +292,7 @@ def _dataset(net: NeuralNetClassifier, batches: Batches | None) -> Any:
     if batches is None:
         return None
     whole = net.get_dataset(batches.shape.to_channels_first(batches.images), batches.targets.cpu().numpy())
-    return torch.utils.data.Subset(whole, batches.rows)
+    return torch.utils.data.Subset(whole, batches.rows)  # type: ignore[arg-type]
 
 
 def _looks_at_batches(net: NeuralNetClassifier) -> bool:
@@ -304,7 +304,7 @@ def _looks_at_batches(net: NeuralNetClassifier) -> bool:
 
 
 def _train_step(net: NeuralNetClassifier) -> Callable[..., dict[str, Any]]:
-    """skorch's step, which refuses a loss that is not finite."""
+    """Skorch's step, which refuses a loss that is not finite."""
     count = 0
 
     def step(batch: tuple[Tensor, Tensor], **_: Any) -> dict[str, Any]:
@@ -318,7 +318,7 @@ def _train_step(net: NeuralNetClassifier) -> Callable[..., dict[str, Any]]:
 
 
 def _valid_step(net: NeuralNetClassifier, outputs: list[Tensor]) -> Callable[..., dict[str, Any]]:
-    """skorch's step, which keeps the outputs for the score."""
+    """Skorch's step, which keeps the outputs for the score."""
 
     def step(batch: tuple[Tensor, Tensor], **_: Any) -> dict[str, Any]:
         done: dict[str, Any] = net.validation_step(batch)

@@ -37,7 +37,7 @@ def optimizer_factory(optimizer: Any, *, momentum: float, weight_decay: float) -
         ``(parameters, lr=) -> Optimizer``.
     """
     if not isinstance(optimizer, str):
-        return optimizer  # type: ignore[no-any-return]
+        return optimizer
     settings: dict[str, dict[str, Any]] = {
         "adamw": {"cls": torch.optim.AdamW, "fused": True},
         "adam": {"cls": torch.optim.Adam, "fused": True},
@@ -53,7 +53,7 @@ def optimizer_factory(optimizer: Any, *, momentum: float, weight_decay: float) -
             {"params": [p for p in flat if p.ndim > 1], "weight_decay": weight_decay},
             {"params": [p for p in flat if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        return cls([group for group in groups if group["params"]], lr=lr, **chosen)  # type: ignore[no-any-return]
+        return cls([group for group in groups if group["params"]], lr=lr, **chosen)
 
     return make
 
@@ -90,7 +90,7 @@ CURVES: dict[str, Callable[[float], float]] = {
 
 
 def phases(lr_schedule: str, max_epochs: int, *, open_ended: bool) -> tuple[Phase, ...]:
-    """The phases of a fit.
+    """Lay out the phases of a fit.
 
     Parameters
     ----------

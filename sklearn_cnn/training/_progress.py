@@ -32,7 +32,11 @@ class Progress:
 
     def epoch(self, record: dict[str, Any]) -> None:
         """Show the figures of a finished epoch."""
-        shown = {"loss": record["train_loss"], "val_loss": record.get("valid_loss"), "val_score": record.get("valid_acc")}
+        shown = {
+            "loss": record["train_loss"],
+            "val_loss": record.get("valid_loss"),
+            "val_score": record.get("valid_acc"),
+        }
         self._bar.set_description(f"epoch {record['epoch']}/{self._n_epochs}", refresh=False)
         figures = {name: f"{value:.4f}" for name, value in shown.items() if value is not None and math.isfinite(value)}
         self._bar.set_postfix(figures)
