@@ -122,8 +122,8 @@ class BaseCNN(BaseEstimator):
     def _score_outputs(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> float:
         raise NotImplementedError
 
-    def _target_weights(self, targets: NDArray[Any], weights: NDArray[np.float64] | None) -> Any:
-        return weights
+    def _weigh_targets(self, sample: Sample, held_out: Sample | None, *, complete: bool) -> None:
+        """Multiply weights that follow from the targets into the samples'; `complete`: no more targets will come."""
 
     def _split(self, targets: NDArray[Any], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         raise NotImplementedError
@@ -146,10 +146,12 @@ class BaseCNN(BaseEstimator):
         resume: bool,
     ) -> None:
         """Train, or train on; on any failure leave the estimator as it was."""
-        with _unchanged_on_failure(self):
+        # The caller may be in no_grad or inference_mode, whose tensors cannot be trained.
+        with _unchanged_on_failure(self), torch.inference_mode(False), torch.enable_grad():
             seed = int(check_random_state(self.random_state).randint(2**31 - 1))
             sample = self._read_sample(X, y, sample_weight, reset=not resume, classes=classes)
             held_out = self._read_validation(X_val, y_val, sample_weight_val)
+            self._weigh_targets(sample, held_out, complete=classes is None and not resume)
             if held_out is None and early_stopping:
                 sample, held_out = self._hold_out(sample, seed)
             check_callbacks(self.skorch_callbacks, lr_schedule=self.lr_schedule, has_validation=held_out is not None)
@@ -185,16 +187,15 @@ class BaseCNN(BaseEstimator):
             largest = max([_size(plan.input_shape), *(_size(layer.output_shape) for layer in plan.layers)])
             self._predict_batch_size = prediction_batch_size(largest)
             best = BestEpoch(self.n_iter_no_change if early_stopping else None, self.tol)
-            with torch.inference_mode(False), torch.enable_grad():
-                train(
-                    net,
-                    self._batches(sample, device, batch_size, shuffle=generator(seed, _SHUFFLE, done)),
-                    None if held_out is None else self._batches(held_out, device, self._predict_batch_size),
-                    phases=schedule,
-                    score=self._score_outputs,
-                    best=best,
-                    verbose=self.verbose,
-                )
+            train(
+                net,
+                self._batches(sample, device, batch_size, shuffle=generator(seed, _SHUFFLE, done)),
+                None if held_out is None else self._batches(held_out, device, self._predict_batch_size),
+                phases=schedule,
+                score=self._score_outputs,
+                best=best,
+                verbose=self.verbose,
+            )
             self.plan_ = plan
             self.net_ = net
             self.module_ = net.module_.eval()
@@ -210,9 +211,7 @@ class BaseCNN(BaseEstimator):
         check_consistent_length(X, y)
         images, _ = read_images(self, X, reset=reset, image_shape=self.image_shape, channels=self.channels)
         targets = self._read_targets(y, reset=reset, classes=classes)
-        weights = self._read_weights(sample_weight, images)
-        weights = self._target_weights(targets, weights)
-        return Sample(images, targets, weights, np.arange(len(images)))
+        return Sample(images, targets, self._read_weights(sample_weight, images), np.arange(len(images)))
 
     def _read_weights(self, sample_weight: Any, images: NDArray[Any]) -> NDArray[np.float64] | None:
         if sample_weight is None:
@@ -361,7 +360,7 @@ class BaseCNN(BaseEstimator):
         >>> plan.layers[1].name, plan.layers[1].output_shape
         ('block1_conv', (8, 28, 28))
         >>> plan.n_parameters
-        103098
+        103042
         """
         self._validate_params()
         fitted = hasattr(self, "module_")

@@ -274,7 +274,7 @@ def train(
                 progress.epoch(record)
                 if validation is not None:
                     best.update(record["epoch"], record["valid_acc"], record["valid_loss"], net.module_)
-                    if best.stop:
+                    if best.stop and phase.curve != "cooldown":  # a cooldown pays off at its very end
                         break
     except KeyboardInterrupt:
         if not _stopped_by_callback(net):
@@ -311,7 +311,7 @@ def _train_step(net: NeuralNetClassifier) -> Callable[..., dict[str, Any]]:
         nonlocal count
         count += 1
         done: dict[str, Any] = net.train_step(batch)
-        _check_finite(net, float(done["loss"]), count)
+        _check_finite(net, done["loss"].item(), count)
         return done
 
     return step
@@ -372,8 +372,8 @@ def _fast_training(net: NeuralNetClassifier, batches: Iterable[Any]) -> tuple[li
         # On a GPU the loss of the batch before is looked at, so that the queue never runs dry.
         seen = len(losses) if loss.device.type == "cpu" else len(losses) - 1
         if seen:
-            _check_finite(net, float(losses[seen - 1]), seen)
-    _check_finite(net, float(losses[-1]), len(losses))
+            _check_finite(net, losses[seen - 1].item(), seen)
+    _check_finite(net, losses[-1].item(), len(losses))
     return losses, sizes
 
 

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 OPTIMIZERS = ("adamw", "adam", "sgd", "rmsprop")
 
-AUTO_LR = {"adamw": 3e-3, "adam": 3e-3, "sgd": 0.05, "rmsprop": 1e-3}
+AUTO_LR = {"adamw": 1e-2, "adam": 1e-2, "sgd": 0.05, "rmsprop": 1e-3}
 """``lr="auto"``, the peak of a schedule; measured, see the page on performance."""
 
 

@@ -1,0 +1,126 @@
+"""Batches and channel statistics."""
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_cnn._images import ImageShape
+from sklearn_cnn.training._batches import Batches, batch_bounds, channel_statistics
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("n", range(1, 60))
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 16, 59, 100])
+def test_batches_cover_every_sample_once_and_none_is_alone(n, batch_size):
+    bounds = batch_bounds(n, batch_size)
+    assert [i for start, stop in bounds for i in range(start, stop)] == list(range(n))
+    sizes = [stop - start for start, stop in bounds]
+    assert max(sizes) <= batch_size + (batch_size > 1)
+    if batch_size > 1 and n > 1:
+        assert min(sizes) > 1
+
+
+def make(n=23, **settings):
+    images = np.arange(n * 6, dtype=np.uint8).reshape(n, 2, 3)
+    targets = torch.arange(n)
+    defaults = {"batch_size": 5, "device": CPU}
+    return images, Batches(images, ImageShape(2, 3), targets, torch.arange(n).float(), **{**defaults, **settings})
+
+
+def test_an_epoch_has_every_sample_once_with_its_own_target_and_weight():
+    images, batches = make(shuffle=torch.Generator().manual_seed(0))
+    seen = []
+    for X, y in batches:
+        np.testing.assert_array_equal(X.numpy()[:, 0], images[y.numpy()])
+        assert y.sample_weight.tolist() == y.tolist()
+        seen += y.tolist()
+    assert sorted(seen) == list(range(23))
+    assert seen != list(range(23))
+
+
+def test_each_epoch_has_another_order_and_a_seed_repeats_them():
+    def epochs():
+        _, batches = make(shuffle=torch.Generator().manual_seed(3))
+        return [[y.tolist() for _, y in batches] for _ in range(3)]
+
+    first = epochs()
+    assert first == epochs()
+    assert first[0] != first[1] != first[2]
+
+
+def test_without_shuffling_the_rows_come_in_order():
+    rows = np.array([3, 4, 7, 8, 20])
+    _, batches = make(rows=rows, batch_size=2)
+    assert [y.tolist() for _, y in batches] == [[3, 4], [7, 8, 20]]
+    assert batches.n_samples == 5
+    assert len(batches) == 2
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_batches_keep_the_dtype_of_the_images(dtype):
+    images = np.zeros((4, 2, 3), dtype=dtype)
+    X, _ = next(iter(Batches(images, ImageShape(2, 3), torch.zeros(4), None, batch_size=2, device=CPU)))
+    assert X.numpy().dtype == dtype
+    assert X.shape == (2, 1, 2, 3)
+
+
+def test_batches_of_a_read_only_memory_map_are_cut_without_a_warning(tmp_path):
+    np.save(tmp_path / "images.npy", np.ones((6, 2, 3), dtype=np.uint8))
+    images = np.load(tmp_path / "images.npy", mmap_mode="r")
+    batches = Batches(np.asarray(images), ImageShape(2, 3), torch.zeros(6), None, batch_size=4, device=CPU)
+    assert sum(int(X.sum()) for X, _ in batches) == 36
+
+
+def test_the_images_are_not_copied():
+    images, batches = make()
+    assert np.shares_memory(images, batches.images)
+
+
+SHAPES = {
+    "hw": ((40, 5, 4), ImageShape(5, 4)),
+    "hwc": ((40, 5, 4, 3), ImageShape(5, 4, 3, "hwc")),
+    "chw": ((40, 3, 5, 4), ImageShape(5, 4, 3, "chw")),
+    "flat": ((40, 60), ImageShape(5, 4, 3, "hwc", flat=True)),
+}
+
+
+@pytest.mark.parametrize("stored", SHAPES)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("chunk", [1, 7, 40])
+def test_channel_statistics_are_those_of_numpy(stored, dtype, chunk):
+    size, shape = SHAPES[stored]
+    images = np.random.default_rng(0).uniform(0, 255, size).astype(dtype)
+    mean, std = channel_statistics(images, shape, chunk=chunk)
+    pixels = shape.to_channels_first(images).astype(np.float64)
+    np.testing.assert_allclose(mean, pixels.mean(axis=(0, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(std, pixels.std(axis=(0, 2, 3)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+def test_weights_count_as_repeated_rows(chunk):
+    rng = np.random.default_rng(0)
+    images, counts = rng.normal(size=(20, 3, 3)), rng.integers(0, 4, 20)
+    shape = ImageShape(3, 3)
+    weighted = channel_statistics(images, shape, counts.astype(float), chunk=chunk)
+    repeated = channel_statistics(np.repeat(images, counts, axis=0), shape)
+    np.testing.assert_allclose(weighted, repeated, rtol=1e-12)
+
+
+def test_statistics_are_of_the_named_rows_alone():
+    images = np.stack([np.zeros((2, 2)), np.ones((2, 2)), np.full((2, 2), 100.0)])
+    mean, std = channel_statistics(images, ImageShape(2, 2), rows=np.array([0, 1]))
+    assert (mean[0], std[0]) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-3, 7.0, 1e6, 0.1 + 0.2])
+def test_a_constant_channel_has_deviation_one(value):
+    mean, std = channel_statistics(np.full((10, 3, 3), value), ImageShape(3, 3), chunk=3)
+    np.testing.assert_allclose(mean, value)
+    assert std == 1.0
+
+
+def test_a_large_mean_does_not_cancel_the_deviation():
+    images = 1e8 + np.random.default_rng(0).normal(size=(200, 2, 2))
+    _, std = channel_statistics(images, ImageShape(2, 2), chunk=17)
+    np.testing.assert_allclose(std, images.std(), rtol=1e-6)

@@ -1,0 +1,46 @@
+"""Prediction in batches."""
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_cnn._images import ImageShape
+from sklearn_cnn.training._inference import BATCH_BYTES, predict_outputs, prediction_batch_size
+
+CPU = torch.device("cpu")
+
+
+class Sums(torch.nn.Module):
+    """Gives the sum of each image, and remembers how many it was given at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, images):
+        self.seen.append(len(images))
+        return images.flatten(1).double().sum(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize("n", [1, 4, 5, 11])
+def test_outputs_come_in_order_whatever_the_batch(n):
+    images = np.random.default_rng(0).integers(0, 255, (n, 3, 2), dtype=np.uint8)
+    network = Sums()
+    outputs = predict_outputs(network, images, ImageShape(3, 2), batch_size=4, device=CPU)
+    np.testing.assert_array_equal(outputs[:, 0], images.sum(axis=(1, 2)))
+    assert max(network.seen) <= 4
+    assert sum(network.seen) == n
+
+
+@pytest.mark.parametrize("view", [lambda X: X[::-1], lambda X: X[::2], np.asfortranarray], ids=["back", "step", "F"])
+def test_any_view_of_an_array_is_read(view):
+    images = view(np.arange(48.0).reshape(8, 3, 2))
+    outputs = predict_outputs(Sums(), images, ImageShape(3, 2), batch_size=3, device=CPU)
+    np.testing.assert_array_equal(outputs[:, 0], images.sum(axis=(1, 2)))
+
+
+@pytest.mark.parametrize("values", [0, 1, 10_000, 10**6, 10**9])
+def test_a_batch_fits_its_budget(values):
+    size = prediction_batch_size(values)
+    assert 1 <= size <= 4096
+    assert size == 1 or size * values * 4 <= BATCH_BYTES

@@ -1,0 +1,106 @@
+"""Optimisers by name, and learning rates over time."""
+
+import itertools
+
+import pytest
+import torch
+
+from sklearn_cnn.training._optimizers import (
+    CURVES,
+    OPTIMIZERS,
+    LearningRate,
+    Phase,
+    auto_lr,
+    optimizer_factory,
+    phases,
+)
+
+
+def parameters():
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.Linear(2, 2))
+    return network, [{"params": list(network.parameters())}]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_named_optimiser_takes_its_settings_and_spares_vectors_from_decay(name):
+    network, given = parameters()
+    optimizer = optimizer_factory(name, momentum=0.7, weight_decay=0.3)(given, lr=0.1)
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert type(optimizer).__name__.lower() == name
+    assert len(decay) == 6
+    for parameter in network.parameters():
+        assert decay[id(parameter)] == (0.3 if parameter.ndim > 1 else 0.0)
+    for group in optimizer.param_groups:
+        assert group["lr"] == 0.1
+        assert group.get("momentum", 0.7) == 0.7
+
+
+def test_sgd_without_momentum_is_plain():
+    _, given = parameters()
+    group = optimizer_factory("sgd", momentum=0.0, weight_decay=0.0)(given, lr=0.1).param_groups[0]
+    assert not group["nesterov"]
+    assert group["momentum"] == 0
+
+
+def test_a_callable_is_taken_as_it_is():
+    factory = optimizer_factory(torch.optim.Adagrad, momentum=0.9, weight_decay=0.1)
+    assert factory is torch.optim.Adagrad
+    assert auto_lr(torch.optim.Adagrad) == 1e-3
+
+
+def test_every_named_optimiser_has_its_own_learning_rate():
+    assert {auto_lr(name) > 0 for name in OPTIMIZERS} == {True}
+    assert auto_lr("sgd") != auto_lr("adamw")
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "middle", "end"),
+    [
+        ("one_cycle", 0.04, 0.625, 0.0),
+        ("cosine", 1.0, 0.5, 0.0),
+        ("constant", 1.0, 1.0, 1.0),
+        ("cooldown", 1.0, 0.5, 0.0),
+    ],
+)
+def test_curves_have_their_shape(name, start, middle, end):
+    curve = CURVES[name]
+    assert curve(0.0) == pytest.approx(start)
+    assert curve(0.5) == pytest.approx(middle)
+    assert curve(1.0) == pytest.approx(end, abs=1e-12)
+    assert max(curve(i / 1000) for i in range(1000)) <= 1.0
+
+
+def test_one_cycle_has_no_jump():
+    values = [CURVES["one_cycle"](i / 1000) for i in range(1001)]
+    assert max(abs(a - b) for a, b in itertools.pairwise(values)) < 0.006
+    assert max(values) == pytest.approx(1.0, abs=0.005)
+
+
+@pytest.mark.parametrize("max_epochs", [1, 2, 3, 5, 10, 100])
+@pytest.mark.parametrize("schedule", ["auto", "one_cycle", "cosine", "constant"])
+@pytest.mark.parametrize("open_ended", [True, False])
+def test_phases_add_up_to_the_epochs(max_epochs, schedule, open_ended):
+    laid_out = phases(schedule, max_epochs, open_ended=open_ended)
+    assert sum(phase.n_epochs for phase in laid_out) == max_epochs
+    assert all(phase.n_epochs > 0 for phase in laid_out)
+    if schedule != "auto":
+        assert laid_out == (Phase(max_epochs, schedule),)
+    elif open_ended:
+        assert laid_out[-1].curve == "cooldown"
+    else:
+        assert laid_out == (Phase(max_epochs, "one_cycle"),)
+
+
+def test_the_rate_is_set_before_every_step_and_given_back_at_the_end():
+    _, given = parameters()
+    optimizer = optimizer_factory("sgd", momentum=0.0, weight_decay=0.0)(given, lr=2.0)
+    rate = LearningRate(optimizer)
+    rate.begin("cooldown", 4)
+    seen = []
+    for _ in range(4):
+        optimizer.step()
+        seen.append({group["lr"] for group in optimizer.param_groups})
+    assert seen == [{2.0}, {1.5}, {1.0}, {0.5}]
+    rate.end()
+    optimizer.step()
+    assert {group["lr"] for group in optimizer.param_groups} == {2.0}
