@@ -459,7 +459,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         y = _read_labels(y)
         encoder = LabelEncoder()
         if reset:
-            self.classes_ = _fit_labels(encoder, y if classes is None else _read_labels(classes, "classes"))
+            self.classes_ = np.unique(y if classes is None else _read_labels(classes, "classes"))
             if len(self.classes_) < 2:
                 raise ValueError(
                     f"{type(self).__name__} needs samples of at least 2 classes; got 1 class: {self.classes_[0]!r}."
@@ -506,7 +506,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         return len(self.classes_)
 
     def _count_outputs(self, y: Any) -> int:
-        return len(_fit_labels(LabelEncoder(), _read_labels(y)))
+        return len(np.unique(_read_labels(y)))
 
     def _criterion(self) -> nn.Module:
         return WeightedCrossEntropy(float(self.label_smoothing))
@@ -526,12 +526,8 @@ def _read_labels(y: Any, name: str = "y") -> NDArray[Any]:
     if y.dtype == object and any(label is None for label in y):
         raise ValueError(f"Input {name} contains None.")
     assert_all_finite(y, input_name=name)
-    check_classification_targets(y)
-    return y
-
-
-def _fit_labels(encoder: LabelEncoder, y: NDArray[Any]) -> NDArray[Any]:
     try:
-        return encoder.fit(y).classes_
-    except TypeError as error:
-        raise ValueError(f"y has labels of different types: {error}") from None
+        check_classification_targets(y)
+    except TypeError as error:  # values that cannot be sorted
+        raise ValueError(f"{name} has labels of different types: {error}.") from None
+    return y
