@@ -136,8 +136,10 @@ class UnevenConv2d(nn.Conv2d):
     only where the two sides differ.
     """
 
-    def __init__(self, *args: Any, sides: tuple[int, int, int, int], mode: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self, *args: Any, sides: tuple[int, int, int, int], mode: str, device: Any = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, device=device, **kwargs)
         top, bottom, left, right = sides
         self.sides = (left, right, top, bottom)
         self.mode = mode

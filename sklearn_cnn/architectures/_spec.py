@@ -115,7 +115,7 @@ def conv_architecture(
 
 
 def _is_sequence(value: Any) -> bool:
-    return isinstance(value, list | tuple | np.ndarray)
+    return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
 def _positive_ints(name: str, value: Any) -> tuple[int, ...]:
