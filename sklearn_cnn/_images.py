@@ -229,16 +229,17 @@ def as_array(X: Any) -> Any:
     """
     if _is_tensor(X):
         return _from_tensor(X)
-    entries = X
-    if hasattr(X, "dtype") and getattr(X, "ndim", 0) == 1 and X.dtype == object:
-        entries = list(X)  # a Series or object array of images
-    if isinstance(entries, list | tuple) and entries and (_is_image(entries[0]) or _is_tensor(entries[0])):
-        return _stack(entries)
-    if isinstance(entries, list | tuple) and entries and isinstance(entries[0], list | tuple):
+    if getattr(X, "ndim", 0) == 1 and getattr(X, "dtype", None) == np.dtype(object):
+        X = list(X)  # a Series or object array of images
+    if not isinstance(X, list | tuple) or not X:
+        return X
+    if _is_image(X[0]):
+        return _stack(X)
+    if isinstance(X[0], list | tuple):
         try:
-            return np.asarray(entries)
-        except ValueError:
-            return _stack([np.asarray(entry) for entry in entries])
+            return np.asarray(X)
+        except ValueError:  # ragged: the images one by one tell where
+            return _stack(X)
     return X
 
 
@@ -247,12 +248,19 @@ def _is_tensor(X: Any) -> bool:
 
 
 def _from_tensor(X: Any) -> NDArray[Any]:
+    if str(X.layout) != "torch.strided":
+        raise TypeError("Sparse data was passed for X, but dense data is required. Use '.to_dense()' on the tensor.")
     X = X.detach().cpu()
     return (X.float() if str(X.dtype) == "torch.bfloat16" else X).numpy()
 
 
 def _is_image(entry: Any) -> bool:
-    return (isinstance(entry, np.ndarray) and entry.ndim >= 1) or type(entry).__module__.startswith("PIL.")
+    return (
+        (isinstance(entry, np.ndarray) and entry.ndim >= 1)
+        or type(entry).__module__.startswith("PIL.")
+        or _is_tensor(entry)
+        or sparse.issparse(entry)  # to be refused by name
+    )
 
 
 def _stack(entries: Any) -> NDArray[Any]:
@@ -274,7 +282,13 @@ def _one_image(entry: Any, i: int) -> NDArray[Any]:
             f"X[{i}] is a PIL image of mode {mode!r}, whose numbers are no grey or colour values; "
             f'convert it with image.convert("RGB") or image.convert("L").'
         )
-    return _from_tensor(entry) if _is_tensor(entry) else np.asarray(entry)
+    refuse_unreadable(entry)
+    if _is_tensor(entry):
+        return _from_tensor(entry)
+    try:
+        return np.asarray(entry)
+    except ValueError:
+        raise ValueError(f"X[{i}] is no image: its rows differ in length.") from None
 
 
 def read_images(
@@ -308,6 +322,8 @@ def read_images(
     """
     refuse_unreadable(X)
     X = as_array(X)
+    if isinstance(X, np.ndarray) and not X.dtype.isnative:
+        X = X.astype(X.dtype.newbyteorder("="))  # scikit-learn 1.6 overlooks NaN in swapped bytes
     _check_axes(X)
     images = validate_data(
         estimator, X, reset=reset, dtype="numeric", allow_nd=True, ensure_2d=False, ensure_min_features=0
@@ -351,16 +367,13 @@ def _check_same_shape(shape: tuple[int, ...], fitted: ImageShape, name: str) -> 
 
 
 def _plain(images: NDArray[Any]) -> NDArray[Any]:
-    """uint8, float32 or float64 in native byte order, every image contiguous; a copy only where needed."""
+    """uint8, float32 or float64, every image contiguous; a copy only where needed."""
     images = np.asarray(images)  # a memmap as the plain array it is
-    dtype = images.dtype.newbyteorder("=")
-    if dtype == np.dtype(bool):
-        images = images.view(np.uint8)
-    elif dtype in _TO_FLOAT32:
+    if images.dtype == np.dtype(bool):
+        images = (images.view(np.uint8) != 0).view(np.uint8)  # Pillow stores a true pixel as 255
+    elif images.dtype in _TO_FLOAT32:
         images = images.astype(np.float32)
-    elif dtype not in _KEPT:
+    elif images.dtype not in _KEPT:
         images = images.astype(np.float64)
-    elif not images.dtype.isnative:
-        images = images.astype(dtype)
     rows_contiguous: bool = images[:1].flags.c_contiguous
     return images if rows_contiguous else np.ascontiguousarray(images)

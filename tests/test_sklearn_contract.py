@@ -37,9 +37,8 @@ def expected_failures(estimator):
     return EXPECTED_FAILURES if estimator.normalization is not None else {}
 
 
-@parametrize_with_checks(
-    [default_classifier(), exact_classifier()], expected_failed_checks=expected_failures, xfail_strict=True
-)
+# An expected failure that passes is an error: xfail_strict of the pytest configuration.
+@parametrize_with_checks([default_classifier(), exact_classifier()], expected_failed_checks=expected_failures)
 def test_estimator_checks(estimator, check):
     check(estimator)
 

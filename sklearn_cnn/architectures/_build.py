@@ -137,9 +137,16 @@ class UnevenConv2d(nn.Conv2d):
     """
 
     def __init__(
-        self, *args: Any, sides: tuple[int, int, int, int], mode: str, device: Any = None, **kwargs: Any
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        sides: tuple[int, int, int, int],
+        mode: str,
+        device: Any = None,  # skip_init looks for it by name
+        **settings: Any,
     ) -> None:
-        super().__init__(*args, device=device, **kwargs)
+        super().__init__(in_channels, out_channels, device=device, **settings)
         top, bottom, left, right = sides
         self.sides = (left, right, top, bottom)
         self.mode = mode

@@ -472,9 +472,9 @@ def _warn_of_another_range(images: NDArray[Any], fitted: tuple[float, float]) ->
     """Warn where pixels look like 0-1 at fit and 0-255 now, or the other way round."""
     low, high = _pixel_range(images)
     ratio = 16
-    brighter = high > ratio * fitted[1] > 0 and fitted[1] <= 1
+    brighter = high >= ratio * fitted[1] > 0 and fitted[1] <= 1
     # A dark image is nothing to warn of: the values must also be such as no dark image has.
-    darker = fitted[0] >= 0 and fitted[1] > ratio * high > 0 and (high <= 1 or low < 0)
+    darker = fitted[0] >= 0 and fitted[1] >= ratio * high > 0 and (high <= 1 or low < 0)
     if brighter or darker:
         warnings.warn(
             f"the pixels of X go from {low:.3g} to {high:.3g}, but those of the training images went from "

@@ -249,6 +249,7 @@ def train(
     """
     X, y = batches.shape.to_channels_first(batches.images), batches.targets.cpu().numpy()
     datasets = {"dataset_train": _dataset(net, batches), "dataset_valid": _dataset(net, validation)}
+    n_earlier = len(net.history)
     n_epochs = sum(phase.n_epochs for phase in phases)
     progress = Progress(verbose > 0, n_epochs, len(batches))
     scheduled = any(phase.curve != "constant" for phase in phases)
@@ -263,6 +264,7 @@ def train(
             best.begin_phase()
             for _ in range(phase.n_epochs):
                 net.notify("on_epoch_begin", **datasets)
+                progress.begin_epoch(len(net.history) - n_earlier)
                 run_epoch(net, progress.watch(batches), "train", _train_step(net))
                 net.history.record("lr", net.optimizer_.param_groups[0]["lr"])
                 if validation is not None:
@@ -271,7 +273,7 @@ def train(
                     _record_score(net, validation, torch.cat(outputs), score)
                 net.notify("on_epoch_end", **datasets)
                 record = net.history[-1]
-                progress.epoch(record)
+                progress.end_epoch(record)
                 if validation is not None:
                     best.update(record["epoch"], record["valid_acc"], record["valid_loss"], net.module_)
                     if best.stop and phase.curve != "cooldown":  # a cooldown pays off at its very end

@@ -30,17 +30,21 @@ class Progress:
             yield batch
             self._bar.update()
 
-    def epoch(self, record: dict[str, Any]) -> None:
+    def begin_epoch(self, number: int) -> None:
+        """Show which epoch is running."""
+        self._bar.set_description(f"epoch {number}/{self._n_epochs}", refresh=False)
+
+    def end_epoch(self, record: dict[str, Any]) -> None:
         """Show the figures of a finished epoch."""
         shown = {
             "loss": record["train_loss"],
             "val_loss": record.get("valid_loss"),
             "val_score": record.get("valid_acc"),
         }
-        self._bar.set_description(f"epoch {record['epoch']}/{self._n_epochs}", refresh=False)
         figures = {name: f"{value:.4f}" for name, value in shown.items() if value is not None and math.isfinite(value)}
-        self._bar.set_postfix(figures)
+        self._bar.set_postfix(figures, refresh=False)
 
     def close(self) -> None:
         """Leave the bar as it stands; a fit that stopped early shows how far it came."""
+        self._bar.refresh()
         self._bar.close()

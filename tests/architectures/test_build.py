@@ -1,0 +1,408 @@
+"""The module of a plan: its numbers against torch's own layers, its weights and its random draws."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sklearn_cnn.architectures._build import (
+    ImageNetwork,
+    SeededDropout,
+    Standardize,
+    build_network,
+    initialize,
+    reseed_dropout,
+)
+from sklearn_cnn.architectures._plan import make_plan
+from sklearn_cnn.architectures._spec import ACTIVATIONS, conv_architecture
+
+DEFAULTS = {
+    "filters": (4, 6),
+    "kernel_size": 3,
+    "stride": 1,
+    "padding": "same",
+    "padding_mode": "zeros",
+    "dilation": 1,
+    "convs_per_block": 1,
+    "pooling": "max",
+    "pool_size": 2,
+    "pool_stride": None,
+    "global_pooling": None,
+    "activation": "relu",
+    "normalization": "batch",
+    "hidden_layer_sizes": (8,),
+    "dropout": 0.25,
+    "standardize": True,
+}
+
+
+def plan_of(input_shape=(1, 12, 12), **settings):
+    return make_plan(conv_architecture(**{**DEFAULTS, **settings}), input_shape, 3)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def network_of(plan, seed=0):
+    network = build_network(plan)
+    initialize(network, plan, seeded(seed))
+    return network.eval()
+
+
+def images_of(*shape, seed=1):
+    return torch.rand(shape, generator=seeded(seed))
+
+
+# The numbers of convolutions.
+
+WINDOWS = [
+    (3, 1, 1),
+    (5, 2, 1),
+    (3, 1, 2),
+    (2, 1, 1),  # an odd total of padding from here on
+    (4, 1, 1),
+    (4, 3, 1),
+    (2, 2, 3),
+    ((2, 3), 1, 1),
+    ((3, 4), (2, 1), (2, 1)),
+    ((1, 6), 1, 1),
+]
+
+
+def torchs_own(kernel, dilation, padding, mode, conv):
+    """torch's layer with the weights of another; it knows no stride beside ``padding="same"``."""
+    own = nn.Conv2d(2, 5, kernel, padding=padding, padding_mode=mode, dilation=dilation)
+    with torch.no_grad():
+        own.weight.copy_(conv.weight)
+        own.bias.copy_(conv.bias)
+    return own
+
+
+@pytest.mark.parametrize("mode", ["zeros", "replicate", "reflect", "circular"])
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), WINDOWS, ids=str)
+# torch says of its own layer that an uneven zero padding may copy.
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+def test_same_padding_gives_the_numbers_of_torchs_own_layer(mode, kernel, stride, dilation):
+    plan = plan_of(
+        (2, 9, 10),
+        filters=5,
+        kernel_size=[kernel],
+        stride=[stride],
+        dilation=[dilation],
+        padding_mode=mode,
+        normalization=None,
+    )
+    conv = network_of(plan).layers["block1_conv"]
+    nn.init.normal_(conv.bias, generator=seeded())
+    images = images_of(3, 2, 9, 10)
+    down, right = (stride, stride) if isinstance(stride, int) else stride
+    expected = torchs_own(kernel, dilation, "same", mode, conv)(images)[:, :, ::down, ::right]
+    torch.testing.assert_close(conv(images), expected)
+
+
+@pytest.mark.parametrize("mode", ["zeros", "replicate", "reflect", "circular"])
+@pytest.mark.parametrize("padding", [0, 1, (0, 2), (3, 1)], ids=str)
+def test_padding_in_numbers_gives_the_numbers_of_torchs_own_layer(mode, padding):
+    settings = {"filters": 5, "padding": [padding], "padding_mode": mode, "normalization": None}
+    conv = network_of(plan_of((2, 9, 10), **settings)).layers["block1_conv"]
+    images = images_of(3, 2, 9, 10)
+    torch.testing.assert_close(conv(images), torchs_own(3, 1, padding, mode, conv)(images))
+
+
+# The whole network.
+
+
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+@pytest.mark.parametrize("global_pooling", [None, "avg", "max"])
+def test_the_network_computes_convolution_pool_normalization_activation(pooling, global_pooling):
+    plan = plan_of((2, 8, 8), filters=4, pooling=pooling, global_pooling=global_pooling)
+    network = network_of(plan)
+    layers = network.layers
+    layers["standardize"].set_statistics(np.array([0.4, 0.6]), np.array([0.2, 0.3]))
+    norm = layers["block1_norm"]
+    for values in (norm.weight, norm.bias, norm.running_mean):
+        nn.init.normal_(values, generator=seeded(2))
+    images = images_of(5, 2, 8, 8)
+
+    x = (images - torch.tensor([0.4, 0.6]).view(2, 1, 1)) / torch.tensor([0.2, 0.3]).view(2, 1, 1)
+    x = F.conv2d(x, layers["block1_conv"].weight, padding=1)
+    x = F.max_pool2d(x, 2) if pooling == "max" else F.avg_pool2d(x, 2)
+    x = F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    x = F.relu(x)
+    x = {None: x.flatten(1), "avg": x.mean((2, 3)), "max": x.amax((2, 3))}[global_pooling]
+    x = F.relu(F.linear(x, layers["dense1"].weight, layers["dense1"].bias))
+    expected = F.linear(x, layers["output"].weight, layers["output"].bias)
+    torch.testing.assert_close(network(images), expected, rtol=1e-5, atol=1e-5)
+
+
+FUNCTIONS = {
+    "relu": F.relu,
+    "leaky_relu": F.leaky_relu,
+    "elu": F.elu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+}
+
+
+@pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name != "identity"])
+def test_an_activation_is_the_function_of_its_name(activation):
+    layer = network_of(plan_of(activation=activation)).layers[f"block1_{activation}"]
+    x = torch.linspace(-3, 3, 50)
+    torch.testing.assert_close(layer(x), FUNCTIONS[activation](x))
+
+
+def test_every_row_of_the_plan_is_one_module_in_its_order():
+    plan = plan_of(convs_per_block=2)
+    assert list(build_network(plan).layers) == [layer.name for layer in plan.layers]
+
+
+def test_the_network_is_in_float32_and_its_convolutions_in_channels_last():
+    network = build_network(plan_of((3, 12, 12)))
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert network.layers["block2_conv"].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+# First weights.
+
+
+def states_equal(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("settings", [{}, {"normalization": None}, {"convs_per_block": 2, "global_pooling": "avg"}])
+def test_building_and_initialising_leave_the_global_generator_untouched(settings):
+    torch.manual_seed(5)
+    before = torch.get_rng_state().clone()
+    network = network_of(plan_of(**settings))
+    reseed_dropout(network, seeded())
+    network.train()(images_of(4, 1, 12, 12)).sum().backward()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_same_generator_gives_the_same_weights_and_another_gives_others():
+    plan = plan_of()
+    torch.manual_seed(0)
+    one = network_of(plan, seed=3)
+    torch.manual_seed(1)
+    assert states_equal(one, network_of(plan, seed=3))
+    other = network_of(plan, seed=4)
+    for name in ("block1_conv", "block2_conv", "dense1", "output"):
+        assert not torch.equal(one.layers[name].weight, other.layers[name].weight)
+
+
+def test_initialising_again_overwrites_all_that_is_trained_in_convolutions_and_dense_layers():
+    plan = plan_of(normalization=None)
+    one, other = network_of(plan), build_network(plan)
+    for parameter in other.parameters():
+        nn.init.constant_(parameter, float("nan"))
+    initialize(other, plan, seeded())
+    assert states_equal(one, other)
+
+
+def test_first_weights_do_not_depend_on_how_they_are_stored():
+    plan = plan_of((3, 12, 12))
+    contiguous = ImageNetwork(plan)
+    initialize(contiguous, plan, seeded())
+    assert states_equal(contiguous, network_of(plan))
+
+
+GAINS = dict.fromkeys(("relu", "leaky_relu", "elu", "gelu", "silu"), 2**0.5)
+GAINS |= {"tanh": 5 / 3, "sigmoid": 1.0, "identity": 1.0}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_first_weights_have_variance_gain_squared_over_fan_in(activation):
+    plan = plan_of((16, 4, 4), filters=(64, 96), activation=activation, hidden_layer_sizes=(256,), pooling=None)
+    network = network_of(plan)
+    fans = {"block1_conv": 16 * 9, "block2_conv": 64 * 9, "dense1": 96 * 16}
+    for name, fan_in in fans.items():
+        weight = network.layers[name].weight.detach()
+        assert weight.var().item() == pytest.approx(GAINS[activation] ** 2 / fan_in, rel=0.06)
+        assert abs(weight.mean().item()) < 5 * weight.std().item() / weight.numel() ** 0.5
+
+
+def test_no_gain_is_given_to_the_output_layer():
+    weight = network_of(plan_of((16, 8, 8), filters=(), hidden_layer_sizes=(4000,))).layers["output"].weight
+    assert weight.detach().var().item() == pytest.approx(1 / 4000, rel=0.06)
+
+
+def test_first_weights_are_normally_distributed():
+    weight = network_of(plan_of((64, 4, 4), filters=128)).layers["block1_conv"].weight.detach().flatten()
+    shares = [(weight.abs() < k * weight.std()).float().mean().item() for k in (1, 2)]
+    assert shares == pytest.approx([0.6827, 0.9545], abs=0.01)
+
+
+def test_biases_start_at_zero():
+    network = network_of(plan_of(normalization=None))
+    biases = [p for name, p in network.named_parameters() if name.endswith("bias")]
+    assert len(biases) == 4
+    assert all(not bias.any() for bias in biases)
+
+
+# Dropout.
+
+
+@pytest.mark.parametrize("p", [0.1, 0.25, 0.5, 0.9])
+def test_dropout_drops_the_expected_share_and_scales_the_rest(p):
+    out = SeededDropout(p)(torch.ones(200_000))
+    kept = out != 0
+    assert 1 - kept.float().mean().item() == pytest.approx(p, abs=0.005)
+    torch.testing.assert_close(out[kept], torch.full_like(out[kept], 1 / (1 - p)))
+
+
+def test_dropout_is_the_identity_in_evaluation():
+    x = torch.rand(50)
+    assert SeededDropout(0.5).eval()(x) is x
+
+
+def test_dropout_draws_anew_each_time_and_repeats_after_a_reseed():
+    dropout, x = SeededDropout(0.5), torch.ones(1000)
+    dropout.reseed(7)
+    first, second = dropout(x), dropout(x)
+    assert not torch.equal(first, second)
+    dropout.reseed(7)
+    assert torch.equal(dropout(x), first) and torch.equal(dropout(x), second)
+    dropout.reseed(8)
+    assert not torch.equal(dropout(x), first)
+
+
+def test_dropout_leaves_the_global_generator_untouched_and_does_not_hang_on_it():
+    dropout, x = SeededDropout(0.5), torch.ones(1000)
+    torch.manual_seed(0)
+    before = torch.get_rng_state().clone()
+    first = dropout(x)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(1)
+    dropout.reseed(0)
+    assert torch.equal(dropout(x), first)
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))], ids=["deepcopy", "pickle"]
+)
+def test_dropout_can_be_copied_after_it_has_drawn_and_keeps_its_seed(copied):
+    dropout, x = SeededDropout(0.3), torch.ones(1000)
+    dropout.reseed(11)
+    first = dropout(x)
+    twin = copied(dropout)
+    assert (twin.p, twin.seed, twin.training) == (0.3, 11, True)
+    assert torch.equal(twin(x), first)
+    dropout(x)  # the original still draws
+
+
+def test_dropout_keeps_the_dtype_and_leads_gradients_through_what_it_kept():
+    for dtype in (torch.float32, torch.bfloat16, torch.float64):
+        x = torch.ones(100, dtype=dtype, requires_grad=True)
+        out = SeededDropout(0.5)(x)
+        out.sum().backward()
+        assert out.dtype == dtype
+        assert torch.equal(x.grad, out.detach())
+
+
+def test_every_dropout_layer_gets_a_seed_of_its_own_from_the_generator():
+    plan = plan_of(hidden_layer_sizes=(8, 8))
+    networks = [build_network(plan) for _ in range(3)]
+    for network, seed in zip(networks, (0, 0, 1), strict=True):
+        reseed_dropout(network, seeded(seed))
+    seeds = [[m.seed for m in network.modules() if isinstance(m, SeededDropout)] for network in networks]
+    assert len(set(seeds[0])) == 3
+    assert seeds[0] == seeds[1]
+    assert not set(seeds[0]) & set(seeds[2])
+
+
+# Pixels and precision.
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.float32, torch.float64, torch.bool], ids=str)
+def test_images_of_every_dtype_give_float32_logits_that_do_not_depend_on_it(dtype, training):
+    network = network_of(plan_of(dropout=0)).train(training)
+    images = (255 * images_of(4, 1, 12, 12)).round() if dtype != torch.bool else images_of(4, 1, 12, 12).round()
+    logits = network(images.to(dtype))
+    assert logits.dtype == torch.float32
+    assert torch.equal(logits, network(images))
+
+
+def test_a_network_in_float64_computes_in_float64():
+    network = network_of(plan_of()).double()
+    images = images_of(4, 1, 12, 12)
+    logits = network(images)
+    assert logits.dtype == torch.float64
+    torch.testing.assert_close(logits.float(), network_of(plan_of())(images), rtol=1e-5, atol=1e-5)
+    assert not torch.equal(logits, logits.float().double())
+
+
+def dtypes_inside(network, images):
+    seen = {}
+    for name in ("block1_conv", "dense1"):
+        network.layers[name].register_forward_hook(lambda _, __, out, name=name: seen.update({name: out.dtype}))
+    return seen, network(images)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64], ids=str)
+def test_training_in_bfloat16_computes_in_bfloat16_and_gives_float32_logits(dtype):
+    network = network_of(plan_of()).train()
+    network.training_dtype = torch.bfloat16
+    seen, logits = dtypes_inside(network, (255 * images_of(4, 1, 12, 12)).to(dtype))
+    assert set(seen.values()) == {torch.bfloat16}
+    assert logits.dtype == torch.float32
+    logits.sum().backward()
+    assert {p.grad.dtype for p in network.parameters()} == {torch.float32}
+
+
+def test_prediction_never_computes_in_bfloat16():
+    network, images = network_of(plan_of()), images_of(4, 1, 12, 12)
+    expected = network(images)
+    network.training_dtype = torch.bfloat16
+    seen, logits = dtypes_inside(network, images)
+    assert set(seen.values()) == {torch.float32}
+    assert torch.equal(logits, expected)
+
+
+def test_without_a_training_dtype_training_computes_in_float32():
+    seen, _ = dtypes_inside(network_of(plan_of()).train(), images_of(4, 1, 12, 12))
+    assert set(seen.values()) == {torch.float32}
+
+
+def test_a_network_pickles_and_deep_copies_with_the_same_logits():
+    network, images = network_of(plan_of()), images_of(4, 1, 12, 12)
+    network.train()(images)  # so that dropout holds a generator
+    network.eval()
+    for twin in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        assert torch.equal(twin(images), network(images))
+
+
+# Standardisation.
+
+
+def test_standardize_subtracts_the_mean_and_divides_by_the_deviation_of_each_channel():
+    layer = Standardize(3)
+    mean, std = np.array([0.5, -1.0, 2.0]), np.array([2.0, 0.25, 1.0])
+    images = images_of(4, 3, 5, 6)
+    assert torch.equal(layer(images), images)
+    layer.set_statistics(mean, std)
+    expected = (images.numpy() - mean[:, None, None]) / std[:, None, None]
+    np.testing.assert_allclose(layer(images).numpy(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_statistics_are_saved_with_the_module_and_not_trained():
+    layer = Standardize(2)
+    layer.set_statistics(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+    assert not list(layer.parameters())
+    state = {name: values.flatten().tolist() for name, values in layer.state_dict().items()}
+    assert state == {"mean": [1.0, 2.0], "std": [3.0, 4.0]}
+
+
+def test_statistics_are_copied_not_borrowed():
+    layer, mean = Standardize(1), np.array([1.0])
+    layer.set_statistics(mean, np.array([1.0]))
+    mean[0] = 9
+    assert layer.mean.item() == 1
