@@ -106,7 +106,7 @@ def parse_image_shape(image_shape: Any, channels: str = "auto") -> ImageShape:
         Where the tuple has another length, a side below 1, or channels at both ends or neither.
     """
     sides = tuple(image_shape)
-    if len(sides) not in (2, 3) or not all(isinstance(side, int | np.integer) and side > 0 for side in sides):
+    if len(sides) not in (2, 3) or not all(_is_side(side) for side in sides):
         raise ValueError(f"image_shape is (h, w), (h, w, c) or (c, h, w) with positive integers; got {image_shape!r}.")
     sides = tuple(int(side) for side in sides)
     if len(sides) == 2:
@@ -114,6 +114,10 @@ def parse_image_shape(image_shape: Any, channels: str = "auto") -> ImageShape:
     axes = _find_channels(sides, channels, f"image_shape={sides}")
     named = dict(zip(axes, sides, strict=True))
     return ImageShape(named["h"], named["w"], named["c"], axes)
+
+
+def _is_side(side: Any) -> bool:
+    return isinstance(side, int | np.integer) and not isinstance(side, bool) and int(side) > 0
 
 
 def _find_channels(sides: tuple[int, ...], channels: str, what: str) -> str:
@@ -200,13 +204,21 @@ def _shape_of_rows(shape: tuple[int, ...], image_shape: Any, channels: str) -> I
 
 
 def refuse_unreadable(X: Any) -> None:
-    """Raise a TypeError where X is of a kind that is never read: a dict, a string or a sparse matrix."""
+    """Raise a TypeError where X is of a kind that is never read: a dict, a string, dates, a sparse matrix."""
+    _refuse_sparse(X)
+    if _is_pil(X):
+        raise TypeError("X is one PIL image, but an array or list of images is expected; one alone is [image].")
+    if isinstance(X, dict | str | bytes):
+        raise TypeError(f"X must be an array of images; got a {type(X).__name__}.")
+    if getattr(getattr(X, "dtype", None), "kind", None) in ("m", "M"):
+        raise TypeError(f"X must hold numbers; got dates or times of dtype {X.dtype}.")
+
+
+def _refuse_sparse(X: Any) -> None:
     if sparse.issparse(X):
         raise TypeError(
             "Sparse data was passed for X, but dense data is required. Use '.toarray()' to convert to a dense array."
         )
-    if isinstance(X, dict | str | bytes):
-        raise TypeError(f"X must be an array of images; got a {type(X).__name__}.")
 
 
 def as_array(X: Any) -> Any:
@@ -247,6 +259,10 @@ def _is_tensor(X: Any) -> bool:
     return type(X).__module__.split(".")[0] == "torch" and hasattr(X, "detach")
 
 
+def _is_pil(X: Any) -> bool:
+    return type(X).__module__.startswith("PIL.")
+
+
 def _from_tensor(X: Any) -> NDArray[Any]:
     if str(X.layout) != "torch.strided":
         raise TypeError("Sparse data was passed for X, but dense data is required. Use '.to_dense()' on the tensor.")
@@ -257,7 +273,7 @@ def _from_tensor(X: Any) -> NDArray[Any]:
 def _is_image(entry: Any) -> bool:
     return (
         (isinstance(entry, np.ndarray) and entry.ndim >= 1)
-        or type(entry).__module__.startswith("PIL.")
+        or _is_pil(entry)
         or _is_tensor(entry)
         or sparse.issparse(entry)  # to be refused by name
     )
@@ -277,12 +293,12 @@ def _stack(entries: Any) -> NDArray[Any]:
 
 def _one_image(entry: Any, i: int) -> NDArray[Any]:
     mode = getattr(entry, "mode", None)
-    if type(entry).__module__.startswith("PIL.") and mode not in ("1", "L", "RGB", "RGBA", "I", "F"):
+    if _is_pil(entry) and mode not in ("1", "L", "RGB", "RGBA", "I", "F"):
         raise ValueError(
             f"X[{i}] is a PIL image of mode {mode!r}, whose numbers are no grey or colour values; "
-            f'convert it with image.convert("RGB") or image.convert("L").'
+            f'convert it with image.convert("RGB") or image.convert("L"), or pass np.asarray(image).'
         )
-    refuse_unreadable(entry)
+    _refuse_sparse(entry)
     if _is_tensor(entry):
         return _from_tensor(entry)
     try:
@@ -362,8 +378,15 @@ def _check_same_shape(shape: tuple[int, ...], fitted: ImageShape, name: str) -> 
             f"(images of {fitted})."
         )
     alone = " One image alone is passed as X[None]." if shape == fitted.sample_shape else ""
+    swapped = ""
+    if len(shape) == 4 and not fitted.flat and fitted.axes in ("hwc", "chw"):
+        moved = (shape[3], *shape[1:3]) if fitted.axes == "chw" else (*shape[2:], shape[1])
+        if moved == fitted.sample_shape:
+            now, then = ("last", "first") if fitted.axes == "chw" else ("first", "last")
+            move = "np.moveaxis(X, -1, 1)" if fitted.axes == "chw" else "np.moveaxis(X, 1, -1)"
+            swapped = f" Its channels={now!r}, but at fit it was channels={then!r}: use {move}."
     expected = ", ".join(["n", *map(str, fitted.sample_shape)])
-    raise ValueError(f"X has shape {shape}, but {name} was fitted on X of shape ({expected}).{alone}")
+    raise ValueError(f"X has shape {shape}, but {name} was fitted on X of shape ({expected}).{alone}{swapped}")
 
 
 def _plain(images: NDArray[Any]) -> NDArray[Any]:

@@ -155,6 +155,23 @@ class UnevenConv2d(nn.Conv2d):
         return super().forward(F.pad(x, self.sides, mode=self.mode))
 
 
+class Dense(nn.Linear):
+    """A dense layer whose result for an image does not depend on how many others come with it.
+
+    Products of fewer rows than this run in another kernel, which rounds differently: measured on one
+    to eight threads, differences of up to 2e-5 in logits for batches below 4 rows a thread, and none
+    from there on. The weights dominate so small a product, and the rows that are added cost little.
+    """
+
+    SMALLEST = 8
+
+    def forward(self, x: Tensor) -> Tensor:
+        missing = self.SMALLEST - len(x)
+        if self.training or missing <= 0:
+            return super().forward(x)
+        return super().forward(F.pad(x, (0, 0, 0, missing)))[: len(x)]
+
+
 class GlobalPool(nn.Module):
     """Mean or maximum of every map."""
 
@@ -188,7 +205,7 @@ def _conv(layer: Layer, in_channels: int) -> nn.Module:
 
 
 def _dense(layer: Layer, in_features: int) -> nn.Module:
-    return _unset(nn.Linear, in_features, layer.output_shape[0], bias=layer.bias)
+    return _unset(Dense, in_features, layer.output_shape[0], bias=layer.bias)
 
 
 def _pool(layer: Layer, _: int) -> nn.Module:

@@ -92,10 +92,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Course of the learning rate. ``"auto"`` is one cycle [4]_ over `max_epochs`; with
         `early_stopping` or `warm_start`, whose length is not known beforehand, it is constant with a
         short linear cooldown at the end (once patience has run out, or over the last epochs).
-    label_smoothing : float, default=0.1
+    label_smoothing : float, default=0.05
         Share of each training target that is spread over all classes [5]_. It makes labels more often
-        right and probabilities cautious: with ten classes none comes much above 0.91. Use 0 where the
-        probabilities themselves matter.
+        right, and probabilities cautious; use 0 where the probabilities themselves matter.
     batch_size : int or "auto", default="auto"
         Images a step. ``"auto"`` grows with the training set, from 16 to 128.
     max_epochs : int, default=10
@@ -230,7 +229,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         momentum: float = 0.9,
         weight_decay: float = 0.01,
         lr_schedule: str = "auto",
-        label_smoothing: float = 0.1,
+        label_smoothing: float = 0.05,
         batch_size: int | str = "auto",
         max_epochs: int = 10,
         early_stopping: bool = False,

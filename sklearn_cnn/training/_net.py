@@ -249,7 +249,6 @@ def train(
     """
     X, y = batches.shape.to_channels_first(batches.images), batches.targets.cpu().numpy()
     datasets = {"dataset_train": _dataset(net, batches), "dataset_valid": _dataset(net, validation)}
-    n_earlier = len(net.history)
     n_epochs = sum(phase.n_epochs for phase in phases)
     progress = Progress(verbose > 0, n_epochs, len(batches))
     scheduled = any(phase.curve != "constant" for phase in phases)
@@ -257,6 +256,7 @@ def train(
     run_epoch = _skorch_epoch if _looks_at_batches(net) else _fast_epoch
     try:
         net.notify("on_train_begin", X=X, y=y)
+        n_earlier = len(net.history)
         for phase in phases:
             if rate is not None:
                 rate.begin(phase.curve, phase.n_epochs * len(batches))

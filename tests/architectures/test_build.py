@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sklearn_cnn.architectures._build import (
+    Dense,
     ImageNetwork,
     SeededDropout,
     Standardize,
@@ -406,3 +407,20 @@ def test_statistics_are_copied_not_borrowed():
     layer.set_statistics(mean, np.array([1.0]))
     mean[0] = 9
     assert layer.mean.item() == 1
+
+
+@pytest.mark.parametrize("n", [1, 3, 7, 8, 20])
+def test_dense_layers_predict_with_eight_rows_at_least_and_train_with_those_they_get(n, monkeypatch):
+    rows = []
+
+    def linear(x, weight, bias):
+        rows.append(len(x))
+        return x @ weight.T + bias
+
+    layer = Dense(3, 2)
+    x = torch.randn(n, 3, generator=torch.Generator().manual_seed(0))
+    expected = x @ layer.weight.T + layer.bias
+    monkeypatch.setattr(F, "linear", linear)
+    for mode in (True, False):
+        torch.testing.assert_close(layer.train(mode)(x), expected)
+    assert rows == [n, max(n, 8)]

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import torch
+from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.exceptions import DataConversionWarning
 from skorch.callbacks import Callback
@@ -84,12 +85,14 @@ def test_row_04_targets_that_cannot_be_classes(target, match):
         (X.astype(str), "numeric|convert string"),
         (X.astype("S8"), "numeric|convert"),
         ({"images": X}, "dict"),
+        (X.astype("datetime64[s]"), "dates or times"),
+        (Image.fromarray(np.zeros((80, 8), np.uint8)), "one PIL image"),
         ("images.png", "str"),
         (["a.png"] * 80, "numeric|string|1D"),
         (5, "Singleton|array"),
         (None, "None|array"),
     ],
-    ids=["complex", "csr", "dok", "text", "bytes", "dict", "str", "paths", "int", "None"],
+    ids=["complex", "csr", "dok", "text", "bytes", "dict", "dates", "one PIL image", "str", "paths", "int", "None"],
 )
 def test_row_05_x_of_another_kind(images, match):
     refuses(images, y, match)
@@ -153,8 +156,10 @@ def test_row_10_both_layouts_give_the_same_labels(n_channels):
     last = small().fit(images, COLOUR_Y)
     first = small().fit(images.transpose(0, 3, 1, 2), COLOUR_Y)
     assert digest(last) == digest(first)
-    with pytest.raises(ValueError, match="fitted on X of shape"):
+    with pytest.raises(ValueError, match=r"channels='first', but at fit .* np\.moveaxis\(X, 1, -1\)"):
         last.predict(images.transpose(0, 3, 1, 2))
+    with pytest.raises(ValueError, match=r"channels='last', but at fit .* np\.moveaxis\(X, -1, 1\)"):
+        first.predict(images)
 
 
 @pytest.mark.parametrize("width", range(1, 65))

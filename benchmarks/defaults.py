@@ -1,0 +1,101 @@
+"""Compare settings of CNNClassifier: the measurements behind its defaults.
+
+    python benchmarks/defaults.py digits "" "label_smoothing=0" "filters=(32, 64)"
+    python benchmarks/defaults.py idx FOLDER "max_epochs=3" "max_epochs=3, filters=(32, 64)"
+
+Each setting is written as keyword arguments; the empty string is the default. `digits` cross-validates on the images
+that come with scikit-learn, with 5 stratified folds in file order and shuffled, for several seeds. `idx` fits on a
+folder with the four idx files of MNIST or Fashion-MNIST, plain or gzipped, and scores on their test images.
+"""
+
+import argparse
+import gzip
+import platform
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import sklearn
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+
+from sklearn_cnn import CNNClassifier
+
+FOLDS = {"file order": StratifiedKFold(5), "shuffled": StratifiedKFold(5, shuffle=True, random_state=0)}
+
+
+def read_idx(folder, name):
+    """Read an idx file of bytes; its header has the sizes of the axes as big-endian integers."""
+    for path, opener in ((folder / name, open), (folder / f"{name}.gz", gzip.open)):
+        if path.exists():
+            with opener(path, "rb") as file:
+                content = file.read()
+            n_axes = content[3]
+            shape = np.frombuffer(content, ">i4", n_axes, offset=4)
+            return np.frombuffer(content, np.uint8, offset=4 + 4 * n_axes).reshape(shape)
+    sys.exit(f"{folder} has neither {name} nor {name}.gz: pass a folder with the idx files of MNIST or Fashion-MNIST.")
+
+
+def on_digits(settings, seeds):
+    digits = load_digits()
+    for text in settings:
+        parameters = eval(f"dict({text})")
+        start = time.perf_counter()
+        results = []
+        for name, folds in FOLDS.items():
+            scores = [
+                cross_val_score(
+                    CNNClassifier(**{"random_state": seed, **parameters}), digits.images, digits.target, cv=folds
+                )
+                for seed in range(seeds)
+            ]
+            means = np.mean(scores, axis=1)
+            results.append(f"{name} {means.mean():.4f} (least {means.min():.4f})")
+        seconds = (time.perf_counter() - start) / (10 * seeds)
+        print(f"{'; '.join(results)}; {seconds:.2f} s a fit; {text or 'defaults'}", flush=True)
+
+
+def on_idx(settings, seeds, folder):
+    X, y, X_test, y_test = (
+        read_idx(folder, f"{part}-{kind}-ubyte")
+        for part in ("train", "t10k")
+        for kind in ("images-idx3", "labels-idx1")
+    )
+    for text in settings:
+        parameters = eval(f"dict({text})")
+        scores, seconds = [], []
+        for seed in range(seeds):
+            start = time.perf_counter()
+            clf = CNNClassifier(**{"random_state": seed, **parameters}).fit(X, y)
+            seconds.append(time.perf_counter() - start)
+            scores.append(clf.score(X_test, y_test))
+        found = ", ".join(f"{score:.4f}" for score in scores)
+        print(f"test accuracy {found}; {np.median(seconds):.1f} s a fit; {text or 'defaults'}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=1, help="random states 0, 1, ...")
+    parser.add_argument("--threads", type=int, default=None, help="threads of torch")
+    data = parser.add_subparsers(dest="data", required=True)
+    data.add_parser("digits").add_argument("settings", nargs="*", default=[""])
+    idx = data.add_parser("idx")
+    idx.add_argument("folder", type=Path)
+    idx.add_argument("settings", nargs="*", default=[""])
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    print(
+        f"torch {torch.__version__}, scikit-learn {sklearn.__version__}, Python {platform.python_version()}, "
+        f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    )
+    if arguments.data == "digits":
+        on_digits(arguments.settings, arguments.seeds)
+    else:
+        on_idx(arguments.settings, arguments.seeds, arguments.folder)
+
+
+if __name__ == "__main__":
+    main()
