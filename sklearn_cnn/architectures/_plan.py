@@ -33,7 +33,8 @@ class Layer:
     output_shape : tuple of int
         ``(channels, height, width)``, or ``(n_features,)``.
     receptive_field : (int, int)
-        Height and width, in input pixels, of what one output value sees.
+        Height and width, in input pixels, of the part of the image that one output value sees; the
+        whole image at most.
     n_parameters : int
         Trained numbers.
     n_macs : int
@@ -253,8 +254,9 @@ class _Draft:
         """Append a row that reads the row before it."""
         self.shape = self.shape if shape is None else shape
         self.field = self.image_size if whole_image else self.field
+        seen = (min(self.field[0], self.image_size[0]), min(self.field[1], self.image_size[1]))
         reads = (self.layers[-1].name if self.layers else "input",)
-        self.layers.append(Layer(name, kind, reads, self.shape, self.field, **settings))  # type: ignore[arg-type]
+        self.layers.append(Layer(name, kind, reads, self.shape, seen, **settings))  # type: ignore[arg-type]
 
     def add_activation(self, name: str) -> None:
         if self.architecture.activation != "identity":
