@@ -20,25 +20,7 @@ from sklearn_cnn.architectures._build import (
 )
 from sklearn_cnn.architectures._plan import make_plan
 from sklearn_cnn.architectures._spec import ACTIVATIONS, conv_architecture
-
-DEFAULTS = {
-    "filters": (4, 6),
-    "kernel_size": 3,
-    "stride": 1,
-    "padding": "same",
-    "padding_mode": "zeros",
-    "dilation": 1,
-    "convs_per_block": 1,
-    "pooling": "max",
-    "pool_size": 2,
-    "pool_stride": None,
-    "global_pooling": None,
-    "activation": "relu",
-    "normalization": "batch",
-    "hidden_layer_sizes": (8,),
-    "dropout": 0.25,
-    "standardize": True,
-}
+from tests.architectures.settings import DEFAULTS
 
 
 def plan_of(input_shape=(1, 12, 12), **settings):

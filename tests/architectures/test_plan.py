@@ -15,25 +15,8 @@ from sklearn_cnn.architectures._build import _BUILDERS, build_network, initializ
 from sklearn_cnn.architectures._geometry import same_padding
 from sklearn_cnn.architectures._plan import Layer, Plan, make_plan
 from sklearn_cnn.architectures._spec import conv_architecture
+from tests.architectures.settings import DEFAULTS
 
-DEFAULTS = {
-    "filters": (4, 6),
-    "kernel_size": 3,
-    "stride": 1,
-    "padding": "same",
-    "padding_mode": "zeros",
-    "dilation": 1,
-    "convs_per_block": 1,
-    "pooling": "max",
-    "pool_size": 2,
-    "pool_stride": None,
-    "global_pooling": None,
-    "activation": "relu",
-    "normalization": "batch",
-    "hidden_layer_sizes": (8,),
-    "dropout": 0.25,
-    "standardize": True,
-}
 LINEAR = {"normalization": None, "activation": "identity", "dropout": 0, "standardize": False, "hidden_layer_sizes": ()}
 
 

@@ -6,25 +6,8 @@ import numpy as np
 import pytest
 
 from sklearn_cnn.architectures._spec import Architecture, ConvBlock, conv_architecture
+from tests.architectures.settings import DEFAULTS
 
-DEFAULTS = {
-    "filters": (32, 64),
-    "kernel_size": 3,
-    "stride": 1,
-    "padding": "same",
-    "padding_mode": "zeros",
-    "dilation": 1,
-    "convs_per_block": 1,
-    "pooling": "max",
-    "pool_size": 2,
-    "pool_stride": None,
-    "global_pooling": None,
-    "activation": "relu",
-    "normalization": "batch",
-    "hidden_layer_sizes": (128,),
-    "dropout": 0.25,
-    "standardize": True,
-}
 PAIRS = ["kernel_size", "stride", "padding", "dilation", "pool_size", "pool_stride"]
 PER_BLOCK = [*PAIRS, "convs_per_block", "pooling"]
 # The field of ConvBlock in which a parameter ends up.
@@ -51,12 +34,12 @@ def test_the_defaults_become_these_two_blocks():
         "pool_stride": (2, 2),
     }
     assert spec() == Architecture(
-        blocks=(ConvBlock(filters=32, **block), ConvBlock(filters=64, **block)),
+        blocks=(ConvBlock(filters=4, **block), ConvBlock(filters=6, **block)),
         padding_mode="zeros",
         global_pooling=None,
         activation="relu",
         normalization="batch",
-        hidden_layer_sizes=(128,),
+        hidden_layer_sizes=(8,),
         dropout=0.25,
         standardize=True,
     )
@@ -243,8 +226,8 @@ def test_without_blocks_one_value_for_all_still_holds():
 
 
 def test_two_spellings_of_one_network_are_equal_and_hash_alike():
-    one = spec(filters=[32, 64], kernel_size=np.array([3, 5]), pool_stride=[None], padding=["same", "valid"])
-    other = spec(kernel_size=[(3, 3), 5], pool_stride=2, padding=("same", "valid"), hidden_layer_sizes=np.array([128]))
+    one = spec(filters=[4, 6], kernel_size=np.array([3, 5]), pool_stride=[None], padding=["same", "valid"])
+    other = spec(kernel_size=[(3, 3), 5], pool_stride=2, padding=("same", "valid"), hidden_layer_sizes=np.array([8]))
     assert one == other
     assert hash(one) == hash(other)
 
