@@ -1,6 +1,6 @@
 """Seconds of training in float32 over seconds in bfloat16, by size of the network.
 
-    python benchmarks/precision.py
+python benchmarks/precision.py
 """
 
 import platform

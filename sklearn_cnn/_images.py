@@ -105,7 +105,7 @@ def parse_image_shape(image_shape: Any, channels: str = "auto") -> ImageShape:
     ValueError
         Where the tuple has another length, a side below 1, or channels at both ends or neither.
     """
-    sides = tuple(image_shape)
+    sides = tuple(image_shape) if hasattr(image_shape, "__iter__") else ()
     if len(sides) not in (2, 3) or not all(_is_side(side) for side in sides):
         raise ValueError(f"image_shape is (h, w), (h, w, c) or (c, h, w) with positive integers; got {image_shape!r}.")
     sides = tuple(int(side) for side in sides)
@@ -266,7 +266,7 @@ def _is_pil(X: Any) -> bool:
 def _from_tensor(X: Any) -> NDArray[Any]:
     if str(X.layout) != "torch.strided":
         raise TypeError("Sparse data was passed for X, but dense data is required. Use '.to_dense()' on the tensor.")
-    X = X.detach().cpu()
+    X = X.detach().cpu().resolve_neg()
     return (X.float() if str(X.dtype) == "torch.bfloat16" else X).numpy()
 
 

@@ -2,7 +2,7 @@
 
 
 class NonFiniteLossError(FloatingPointError):
-    """The training loss became NaN or infinite.
+    """A loss or a weight became NaN or infinite in training.
 
     The estimator is left as it was before the fit.
 
@@ -13,15 +13,18 @@ class NonFiniteLossError(FloatingPointError):
     lr : float
         The learning rate of that step.
     loss : float
-        The loss: NaN or an infinity.
+        The value: NaN or an infinity.
+    what : str, default="training loss"
+        What has this value.
     """
 
-    def __init__(self, epoch: int, batch: int, lr: float, loss: float) -> None:
-        super().__init__(epoch, batch, lr, loss)
-        self.epoch, self.batch, self.lr, self.loss = epoch, batch, lr, loss
+    def __init__(self, epoch: int, batch: int, lr: float, loss: float, what: str = "training loss") -> None:
+        super().__init__(epoch, batch, lr, loss, what)
+        self.epoch, self.batch, self.lr, self.loss, self.what = epoch, batch, lr, loss, what
 
     def __str__(self) -> str:
         return (
-            f"the training loss is {self.loss} in epoch {self.epoch}, batch {self.batch}, at learning rate "
-            f"{self.lr:.3g}; use a smaller lr, or scale the pixels (standardize=True does)"
+            f"the {self.what} is {self.loss} in epoch {self.epoch}, batch {self.batch}, at learning rate "
+            f"{self.lr:.3g}; use a smaller lr. Very large weights of samples, or very large pixels with "
+            f"standardize=False, have the same effect."
         )

@@ -69,7 +69,9 @@ class ImageNetwork(nn.Module):
         dtype = next(self.parameters()).dtype
         x = images.to(dtype).contiguous(memory_format=torch.channels_last)
         autocast = self.training and self.training_dtype is not None
-        with torch.autocast(images.device.type, self.training_dtype, enabled=autocast):
+        # No cache of cast weights: it lives until the outermost autocast ends, which may be the caller's, and
+        # would then feed every step the weights of the first.
+        with torch.autocast(images.device.type, self.training_dtype, enabled=autocast, cache_enabled=False):
             for layer in self.layers.values():
                 x = layer(x)
         return x.to(dtype)
@@ -83,8 +85,8 @@ class Standardize(nn.Module):
 
     def __init__(self, n_channels: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(n_channels, 1, 1))
-        self.register_buffer("std", torch.ones(n_channels, 1, 1))
+        self.register_buffer("mean", torch.zeros(n_channels, 1, 1, device="cpu"))
+        self.register_buffer("std", torch.ones(n_channels, 1, 1, device="cpu"))
 
     def set_statistics(self, mean: NDArray[Any], std: NDArray[Any]) -> None:
         """Take over statistics of shape ``(n_channels,)``."""
@@ -224,7 +226,7 @@ _BUILDERS: dict[str, Callable[[Layer, int], nn.Module]] = {
     "conv": _conv,
     "max_pool": _pool,
     "avg_pool": _pool,
-    "batch_norm": lambda layer, _: nn.BatchNorm2d(layer.output_shape[0]),
+    "batch_norm": lambda layer, _: nn.BatchNorm2d(layer.output_shape[0], device="cpu"),
     "activation": _activation,
     "global_avg_pool": lambda layer, _: GlobalPool(layer.kind),
     "global_max_pool": lambda layer, _: GlobalPool(layer.kind),
@@ -247,7 +249,8 @@ def build_network(plan: Plan) -> ImageNetwork:
     ImageNetwork
         The module, on the CPU, in float32.
     """
-    return ImageNetwork(plan).to(memory_format=torch.channels_last)
+    # Device and dtype are said everywhere: torch has defaults for both that the caller may have changed.
+    return ImageNetwork(plan).float().to(memory_format=torch.channels_last)
 
 
 def initialize(network: ImageNetwork, plan: Plan, generator: torch.Generator) -> None:
@@ -273,7 +276,7 @@ def initialize(network: ImageNetwork, plan: Plan, generator: torch.Generator) ->
         assert isinstance(weight, Tensor)
         gain = _GAINS.get(layer.activation or "", 1.0)
         # Drawn in the default layout, so that the values do not depend on how the weight is stored.
-        draw = torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
+        draw = torch.randn(weight.shape, generator=generator, dtype=weight.dtype, device="cpu")
         with torch.no_grad():
             weight.copy_(draw.mul_(gain / weight[0].numel() ** 0.5))
             if isinstance(module.bias, Tensor):
@@ -292,4 +295,4 @@ def reseed_dropout(network: nn.Module, generator: torch.Generator) -> None:
     """
     for module in network.modules():
         if isinstance(module, SeededDropout):
-            module.reseed(int(torch.randint(2**62, (), generator=generator)))
+            module.reseed(int(torch.randint(2**62, (), generator=generator, device="cpu")))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
@@ -24,7 +24,7 @@ from sklearn_cnn.training._batches import Batches, batch_bounds, channel_statist
 from sklearn_cnn.training._device import available_devices, generator, resolve_device, resolve_precision
 from sklearn_cnn.training._inference import predict_outputs, prediction_batch_size
 from sklearn_cnn.training._net import BestEpoch, check_callbacks, make_net, train
-from sklearn_cnn.training._optimizers import OPTIMIZERS, Phase, auto_lr, optimizer_factory
+from sklearn_cnn.training._optimizers import OPTIMIZERS, OptimizerFactory, Phase, auto_lr
 
 # Independent random streams of one fit.
 _WEIGHTS, _SHUFFLE, _DROPOUT, _SPLIT = range(4)
@@ -56,7 +56,19 @@ class Sample:
 
     def unit_weights(self) -> NDArray[np.float64] | None:
         """The weights divided by their mean over the rows used."""
-        return None if self.weights is None else self.weights / self.weights[self.rows].mean()
+        if self.weights is None:
+            return None
+        scaled = self.weights / self.weights.max()  # so that no sum overflows
+        return scaled / scaled[self.rows].mean()
+
+
+def check_weights(weights: NDArray[np.float64], what: str) -> None:
+    """Refuse weights that are negative, not finite, or all zero."""
+    if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        raise ValueError(
+            f"{what} must give finite weights, none negative and at least one above 0; they go from {weights.min()} to "
+            f"{weights.max()}."
+        )
 
 
 class BaseCNN(BaseEstimator):
@@ -83,7 +95,7 @@ class BaseCNN(BaseEstimator):
         "normalization": [StrOptions({"batch"}), None],
         "hidden_layer_sizes": [*_SEQUENCE, _POSITIVE_INT],
         "dropout": [Interval(Real, 0, 1, closed="left")],
-        "image_shape": [tuple, list, None],
+        "image_shape": [*_SEQUENCE, None],
         "channels": [StrOptions({"auto", "first", "last"})],
         "standardize": ["boolean"],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
@@ -164,7 +176,9 @@ class BaseCNN(BaseEstimator):
                 )
             device = resolve_device(self.device)
             precision = resolve_precision(self.precision, device, plan.n_macs)
-            _check_range(sample.images, precision)
+            for part in (sample, held_out):
+                if part is not None:
+                    _check_range(part.images, precision)
             batch_size = _batch_size(self.batch_size, len(sample.rows))
             _check_batches(plan, len(sample.rows), batch_size)
 
@@ -174,7 +188,7 @@ class BaseCNN(BaseEstimator):
             net = make_net(
                 network.to(device),
                 self._criterion(),
-                optimizer_factory(self.optimizer, momentum=self.momentum, weight_decay=self.weight_decay),
+                OptimizerFactory(self.optimizer, self.momentum, self.weight_decay),
                 lr=auto_lr(self.optimizer) if self.lr == "auto" else float(self.lr),
                 batch_size=batch_size,
                 max_epochs=max_epochs,
@@ -187,15 +201,16 @@ class BaseCNN(BaseEstimator):
             largest = max([_size(plan.input_shape), *(_size(layer.output_shape) for layer in plan.layers)])
             self._predict_batch_size = prediction_batch_size(largest)
             best = BestEpoch(self.n_iter_no_change if early_stopping else None, self.tol)
-            train(
-                net,
-                self._batches(sample, device, batch_size, shuffle=generator(seed, _SHUFFLE, done)),
-                None if held_out is None else self._batches(held_out, device, self._predict_batch_size),
-                phases=schedule,
-                score=self._score_outputs,
-                best=best,
-                verbose=self.verbose,
-            )
+            with torch.autocast(device.type, enabled=False):  # the caller's, if there is one
+                train(
+                    net,
+                    self._batches(sample, device, batch_size, shuffle=generator(seed, _SHUFFLE, done)),
+                    None if held_out is None else self._batches(held_out, device, self._predict_batch_size),
+                    phases=schedule,
+                    score=self._score_outputs,
+                    best=best,
+                    verbose=self.verbose,
+                )
             self.plan_ = plan
             self.net_ = net
             self.module_ = net.module_.eval()
@@ -216,9 +231,8 @@ class BaseCNN(BaseEstimator):
     def _read_weights(self, sample_weight: Any, images: NDArray[Any]) -> NDArray[np.float64] | None:
         if sample_weight is None:
             return None
-        weights = _check_sample_weight(sample_weight, images, dtype=np.float64, ensure_non_negative=True)
-        if not weights.any():
-            raise ValueError("Sample weights must contain at least one non-zero number.")
+        weights = _check_sample_weight(sample_weight, images, dtype=np.float64)
+        check_weights(weights, "sample_weight")
         return weights
 
     def _read_validation(self, X_val: Any, y_val: Any, sample_weight_val: Any) -> Sample | None:
@@ -235,10 +249,8 @@ class BaseCNN(BaseEstimator):
         """Cut a validation part off; both parts keep the one array of images."""
         train_rows, valid_rows = self._split(sample.targets, int(generator(seed, _SPLIT).initial_seed() % 2**32))
         for name, rows in (("training", train_rows), ("validation", valid_rows)):
-            if sample.weights is not None and not sample.weights[rows].any():
-                raise ValueError(
-                    f"all {name} samples of the split for early_stopping have sample_weight 0; pass X_val and y_val."
-                )
+            if sample.weights is not None:
+                check_weights(sample.weights[rows], f"sample_weight of the {name} part that early_stopping split off")
         parts = [Sample(sample.images, sample.targets, sample.weights, rows) for rows in (train_rows, valid_rows)]
         return parts[0], parts[1]
 
@@ -274,7 +286,7 @@ class BaseCNN(BaseEstimator):
             initialize(network, plan, generator(seed, _WEIGHTS))
             for module in network.modules():
                 if isinstance(module, Standardize):
-                    mean, std = channel_statistics(sample.images, self.image_shape_, sample.weights, sample.rows)
+                    mean, std = channel_statistics(sample.images, self.image_shape_, sample.unit_weights(), sample.rows)
                     module.set_statistics(mean, std)
         network.training_dtype = torch.bfloat16 if precision == "bfloat16" else None
         return network
@@ -283,7 +295,7 @@ class BaseCNN(BaseEstimator):
         """Give a net the epochs and, where they are still in memory, the optimiser's moments of the last fit."""
         net.history.extend({**record, "batches": []} for record in self.history_)
         earlier = getattr(self, "net_", None)
-        if earlier is not None and type(earlier.optimizer_) is type(net.optimizer_):
+        if earlier is not None and earlier.optimizer == net.optimizer:
             groups = net.optimizer_.state_dict()["param_groups"]
             state = _detached_copy(earlier.optimizer_.state_dict()["state"])
             net.optimizer_.load_state_dict({"state": state, "param_groups": groups})
@@ -311,7 +323,7 @@ class BaseCNN(BaseEstimator):
         ]
         self.n_iter_ = len(self.history_)
         self.loss_curve_ = [record["train_loss"] for record in self.history_]
-        validated = "valid_loss" in self.history_[-1]
+        validated = any("valid_loss" in record for record in self.history_)
         self.validation_loss_curve_ = [record.get("valid_loss") for record in self.history_] if validated else None
         self.validation_scores_ = [record.get("valid_acc") for record in self.history_] if validated else None
 
@@ -320,6 +332,8 @@ class BaseCNN(BaseEstimator):
     def _outputs(self, X: Any) -> NDArray[Any]:
         """What the network gives for images, ``(n, n_outputs)``."""
         check_is_fitted(self, "module_")
+        if self.module_.training:  # someone trained it by other ways, such as net_
+            self.module_.eval()
         images, shape = read_images(self, X, reset=False)
         _warn_of_another_range(images, self._pixel_range)
         _check_range(images, self.precision_)
@@ -364,10 +378,12 @@ class BaseCNN(BaseEstimator):
         """
         self._validate_params()
         fitted = hasattr(self, "module_")
+        image_shape = self.image_shape if image_shape is None else image_shape
         if X is not None:
-            _, shape = read_images(clone(self), X, reset=True, image_shape=self.image_shape, channels=self.channels)
-        elif image_shape is not None or self.image_shape is not None:
-            shape = parse_image_shape(self.image_shape if image_shape is None else image_shape, self.channels)
+            # A blank estimator takes the attributes that reading sets.
+            _, shape = read_images(type(self)(), X, reset=True, image_shape=image_shape, channels=self.channels)
+        elif image_shape is not None:
+            shape = parse_image_shape(image_shape, self.channels)
         elif fitted:
             shape = self.image_shape_
         else:
@@ -378,7 +394,7 @@ class BaseCNN(BaseEstimator):
             n_outputs = self._n_outputs()
         if n_outputs is None:
             raise ValueError("plan needs the number of outputs: pass y, or n_outputs.")
-        if not isinstance(n_outputs, Integral) or n_outputs < 1:
+        if not isinstance(n_outputs, Integral) or isinstance(n_outputs, bool) or n_outputs < 1:
             raise ValueError(f"n_outputs is a positive integer; got {n_outputs!r}.")
         return self._plan_for(shape, int(n_outputs))
 
@@ -453,14 +469,13 @@ def _check_batches(plan: Plan, n: int, batch_size: int) -> None:
 
 
 def _check_range(images: NDArray[Any], precision: str) -> None:
-    if images.dtype != np.float64 or precision == "float64":
-        return
+    """Refuse pixels whose squares overflow, in the precision of the network or in that of the statistics."""
     low, high = _pixel_range(images)
-    limit = float(np.finfo(np.float32).max)
+    limit = 1e150 if precision == "float64" else 1e18
     if max(-low, high) > limit:
         raise ValueError(
-            f"X contains infinity or a value too large for dtype('float32'): its values go from {low:.3g} to "
-            f"{high:.3g}; scale them down, or use precision='float64'."
+            f"X contains values too large for a network of {'float64' if precision == 'float64' else 'float32'}: they "
+            f"go from {low:.3g} to {high:.3g}; scale them to at most {limit:g}."
         )
 
 
@@ -472,9 +487,10 @@ def _warn_of_another_range(images: NDArray[Any], fitted: tuple[float, float]) ->
     """Warn where pixels look like 0-1 at fit and 0-255 now, or the other way round."""
     low, high = _pixel_range(images)
     ratio = 16
-    brighter = high >= ratio * fitted[1] > 0 and fitted[1] <= 1
-    # A dark image is nothing to warn of: the values must also be such as no dark image has.
-    darker = fitted[0] >= 0 and fitted[1] >= ratio * high > 0 and (high <= 1 or low < 0)
+    brighter = fitted[1] <= 1 < high and high >= ratio * fitted[1] > 0
+    # A dark image is nothing to warn of: its values must also be such as no dark image of that range has.
+    fractions = high <= 1 < fitted[1] and images.dtype != np.uint8
+    darker = fitted[0] >= 0 and fitted[1] >= ratio * high > 0 and (fractions or low < 0)
     if brighter or darker:
         warnings.warn(
             f"the pixels of X go from {low:.3g} to {high:.3g}, but those of the training images went from "

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from torch import nn
 
-from sklearn_cnn.estimators._base import BaseCNN, Sample
+from sklearn_cnn.estimators._base import BaseCNN, Sample, check_weights
 from sklearn_cnn.estimators._split import stratified_split
 from sklearn_cnn.training._loss import WeightedCrossEntropy
 from sklearn_cnn.training._optimizers import Phase, phases
@@ -24,8 +24,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     """Convolutional network classifier for images.
 
     You need none of the parameters to begin: ``CNNClassifier().fit(X, y)`` takes any array of images
-    and labels of any kind. The first seventeen shape the network, block by block; the others say how
-    it is trained.
+    and labels of any kind. Those of the first half shape the network; the others say how X is read and
+    how the network is trained.
 
     A block is a convolution, a pool, a normalisation and an activation, in this order; after the last
     block come the dense layers. Settings of the blocks take one value for all blocks or a sequence
@@ -146,12 +146,13 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     loss_curve_ : list of float
         Training loss of every epoch.
     validation_loss_curve_ : list of float or None
-        Validation loss of every epoch, where there was a validation part.
+        Validation loss of every epoch, None for an epoch without a validation part; None where no
+        epoch had one.
     validation_scores_ : list of float or None
-        Validation accuracy of every epoch.
+        Validation accuracy of every epoch, likewise.
     best_epoch_ : int or None
-        Epoch, counted from 1, with the best validation accuracy (of equals, the one with the lowest
-        loss). With `early_stopping` the weights are those of this epoch.
+        Epoch, counted from 1, with the best validation accuracy in the last fit (of equals, the one
+        with the lowest loss). With `early_stopping` the weights are those of this epoch.
     n_iter_ : int
         Epochs trained.
     batch_size_ : int
@@ -495,11 +496,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             if part is None:
                 continue
             part.weights = by_class[part.targets] * (1.0 if part.weights is None else part.weights)
-            if (part.weights < 0).any() or not part.weights.any():
-                raise ValueError(
-                    f"class_weight={self.class_weight!r} must not be negative, and must leave a sample with a weight "
-                    f"above 0."
-                )
+            check_weights(part.weights, f"class_weight={self.class_weight!r}")
 
     def _n_outputs(self) -> int:
         return len(self.classes_)
@@ -521,12 +518,14 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
 
 def _read_labels(y: Any, name: str = "y") -> NDArray[Any]:
+    if hasattr(y, "isna") and np.any(y.isna()):  # pandas' own missing values cannot be compared
+        raise ValueError(f"Input {name} contains NaN or NA.")
     y = column_or_1d(y, warn=True)
     if y.dtype == object and any(label is None for label in y):
         raise ValueError(f"Input {name} contains None.")
     assert_all_finite(y, input_name=name)
     try:
         check_classification_targets(y)
-    except TypeError as error:  # values that cannot be sorted
-        raise ValueError(f"{name} has labels of different types: {error}.") from None
+    except TypeError as error:  # bytes, or values that cannot be sorted
+        raise ValueError(f"{name} has labels of a type, or of different types, that cannot be used: {error}.") from None
     return y

@@ -94,7 +94,7 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order = self.rows
         if self.shuffle is not None:
-            order = order[torch.randperm(len(order), generator=self.shuffle).numpy()]
+            order = order[torch.randperm(len(order), generator=self.shuffle, device="cpu").numpy()]
         for start, stop in self.bounds:
             yield self._batch(order[start:stop])
 

@@ -109,4 +109,4 @@ def generator(seed: int, *stream: int) -> torch.Generator:
         A seeded generator on the CPU.
     """
     state = SeedSequence([seed, *stream]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state) & (2**63 - 1))
+    return torch.Generator("cpu").manual_seed(int(state) & (2**63 - 1))

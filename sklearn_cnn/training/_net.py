@@ -53,10 +53,6 @@ class BestEpoch:
         self._bar = max(self._bar, score)
         self.patience_spent = 0 if gained else self.patience_spent + 1
 
-    def begin_phase(self) -> None:
-        """Grant the next phase its own patience."""
-        self.patience_spent = 0
-
     @property
     def stop(self) -> bool:
         """Whether patience has run out."""
@@ -111,7 +107,12 @@ def check_callbacks(callbacks: Any, *, lr_schedule: str, has_validation: bool) -
 
 def _watched_figure(kind: type, callback: Any) -> str:
     """The figure a callback watches, by its parameter ``monitor`` or that parameter's default."""
-    monitor = getattr(kind() if isinstance(callback, type) else callback, "monitor", None)
+    if isinstance(callback, type):
+        try:
+            callback = callback()
+        except TypeError as error:
+            raise TypeError(f"skorch_callbacks has the class {kind.__name__}; pass an instance: {error}.") from None
+    monitor = getattr(callback, "monitor", None)
     if issubclass(kind, LRScheduler) and getattr(callback, "policy", None) not in (
         "ReduceLROnPlateau",
         torch.optim.lr_scheduler.ReduceLROnPlateau,
@@ -124,6 +125,8 @@ def _named(callbacks: Any) -> list[tuple[str, Any]]:
     pairs = []
     for entry in callbacks or []:
         if isinstance(entry, tuple | list):
+            if len(entry) != 2:
+                raise TypeError(f"skorch_callbacks takes skorch callbacks or (name, callback) pairs; got {entry!r}.")
             pairs.append((str(entry[0]), entry[1]))
         else:
             pairs.append(((entry if isinstance(entry, type) else type(entry)).__name__, entry))
@@ -254,6 +257,7 @@ def train(
     scheduled = any(phase.curve != "constant" for phase in phases)
     rate = LearningRate(net.optimizer_) if scheduled else None
     run_epoch = _skorch_epoch if _looks_at_batches(net) else _fast_epoch
+    stopped = False
     try:
         net.notify("on_train_begin", X=X, y=y)
         n_earlier = len(net.history)
@@ -261,7 +265,6 @@ def train(
             if rate is not None:
                 rate.begin(phase.curve, phase.n_epochs * len(batches))
             best.restore(net.module_)
-            best.begin_phase()
             for _ in range(phase.n_epochs):
                 net.notify("on_epoch_begin", **datasets)
                 progress.begin_epoch(len(net.history) - n_earlier)
@@ -271,22 +274,34 @@ def train(
                     outputs: list[Tensor] = []
                     run_epoch(net, validation, "valid", _valid_step(net, outputs))
                     _record_score(net, validation, torch.cat(outputs), score)
-                net.notify("on_epoch_end", **datasets)
+                stopped = _end_epoch(net, datasets)
                 record = net.history[-1]
                 progress.end_epoch(record)
                 if validation is not None:
                     best.update(record["epoch"], record["valid_acc"], record["valid_loss"], net.module_)
-                    if best.stop and phase.curve != "cooldown":  # a cooldown pays off at its very end
-                        break
-    except KeyboardInterrupt:
-        if not _stopped_by_callback(net):
-            raise
+                # A cooldown pays off at its very end, whatever happens to the score until then.
+                if stopped or (best.stop and phase.curve != "cooldown"):
+                    break
+            if stopped:
+                break
+        _check_weights(net)
     finally:
         progress.close()
         if rate is not None:
             rate.end()
     best.restore(net.module_)
     net.notify("on_train_end", X=X, y=y)
+
+
+def _end_epoch(net: NeuralNetClassifier, datasets: dict[str, Any]) -> bool:
+    """Tell the callbacks; true where skorch's EarlyStopping ends the training, by a KeyboardInterrupt."""
+    try:
+        net.notify("on_epoch_end", **datasets)
+    except KeyboardInterrupt:
+        if not any(isinstance(cb, EarlyStopping) and cb.misses_ >= cb.patience for _, cb in net.callbacks_):
+            raise
+        return True
+    return False
 
 
 def _dataset(net: NeuralNetClassifier, batches: Batches | None) -> Any:
@@ -324,15 +339,24 @@ def _valid_step(net: NeuralNetClassifier, outputs: list[Tensor]) -> Callable[...
 
     def step(batch: tuple[Tensor, Tensor], **_: Any) -> dict[str, Any]:
         done: dict[str, Any] = net.validation_step(batch)
+        _check_finite(net, done["loss"].item(), len(outputs) + 1, "validation")
         outputs.append(done["y_pred"])
         return done
 
     return step
 
 
-def _check_finite(net: NeuralNetClassifier, loss: float, batch: int) -> None:
+def _check_finite(net: NeuralNetClassifier, loss: float, batch: int, part: str = "training") -> None:
     if not np.isfinite(loss):
-        raise NonFiniteLossError(len(net.history), batch, net.optimizer_.param_groups[0]["lr"], loss)
+        raise NonFiniteLossError(len(net.history), batch, net.optimizer_.param_groups[0]["lr"], loss, f"{part} loss")
+
+
+def _check_weights(net: NeuralNetClassifier) -> None:
+    """Refuse a network that the last step broke: no loss was computed after it."""
+    for name, value in net.module_.state_dict().items():
+        if not torch.isfinite(value).all():
+            lr = net.optimizer_.param_groups[0]["lr"]
+            raise NonFiniteLossError(len(net.history), len(net.history[-1]["batches"]), lr, float("nan"), name)
 
 
 def _skorch_epoch(
@@ -375,7 +399,6 @@ def _fast_training(net: NeuralNetClassifier, batches: Iterable[Any]) -> tuple[li
         seen = len(losses) if loss.device.type == "cpu" else len(losses) - 1
         if seen:
             _check_finite(net, losses[seen - 1].item(), seen)
-    _check_finite(net, losses[-1].item(), len(losses))
     return losses, sizes
 
 
@@ -386,8 +409,3 @@ def _record_score(net: NeuralNetClassifier, validation: Batches, outputs: Tensor
     earlier = [record["valid_acc"] for record in net.history[:-1] if "valid_acc" in record]
     net.history.record("valid_acc", value)
     net.history.record("valid_acc_best", all(value > other for other in earlier))
-
-
-def _stopped_by_callback(net: NeuralNetClassifier) -> bool:
-    """Whether a KeyboardInterrupt is the one by which skorch's EarlyStopping ends a fit."""
-    return any(isinstance(cb, EarlyStopping) and cb.misses_ >= cb.patience for _, cb in net.callbacks_)

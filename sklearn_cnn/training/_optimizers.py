@@ -19,43 +19,51 @@ def auto_lr(optimizer: Any) -> float:
     return AUTO_LR.get(optimizer, 1e-3) if isinstance(optimizer, str) else 1e-3
 
 
-def optimizer_factory(optimizer: Any, *, momentum: float, weight_decay: float) -> Callable[..., Optimizer]:
-    """Make a callable ``(parameters, lr=) -> Optimizer``.
+@dataclass(frozen=True)
+class OptimizerFactory:
+    """Makes an optimiser; two factories are equal where their optimisers could exchange their states.
 
-    Parameters
+    Attributes
     ----------
     optimizer : {"adamw", "adam", "sgd", "rmsprop"} or callable
-        A callable is taken as it is.
+        A callable ``(parameters, lr=) -> Optimizer`` is taken as it is.
     momentum : float
         Of ``"sgd"`` (Nesterov's) and ``"rmsprop"``.
     weight_decay : float
         Of the named optimisers. It spares biases and normalisation, whose parameters have one dimension.
-
-    Returns
-    -------
-    callable
-        ``(parameters, lr=) -> Optimizer``.
     """
-    if not isinstance(optimizer, str):
-        return optimizer
-    settings: dict[str, dict[str, Any]] = {
-        "adamw": {"cls": torch.optim.AdamW, "fused": True},
-        "adam": {"cls": torch.optim.Adam, "fused": True},
-        "sgd": {"cls": torch.optim.SGD, "fused": True, "momentum": momentum, "nesterov": momentum > 0},
-        "rmsprop": {"cls": torch.optim.RMSprop, "momentum": momentum},
-    }
-    chosen = dict(settings[optimizer])
-    cls = chosen.pop("cls")
 
-    def make(parameters: Iterable[Any], lr: float) -> Optimizer:
+    optimizer: Any
+    momentum: float
+    weight_decay: float
+
+    def __call__(self, parameters: Iterable[Any], lr: float) -> Optimizer:
+        """Make the optimiser of parameters, or of groups of them."""
+        if isinstance(self.optimizer, str):
+            return self._named(parameters, lr)
+        made = self.optimizer(parameters, lr=lr)
+        if not isinstance(made, Optimizer) or isinstance(made, torch.optim.LBFGS):
+            raise TypeError(
+                f"optimizer={self.optimizer!r} must give a torch optimizer that steps without a closure; "
+                f"got {type(made).__name__}."
+            )
+        return made
+
+    def _named(self, parameters: Iterable[Any], lr: float) -> Optimizer:
+        table: dict[str, tuple[Any, dict[str, Any]]] = {
+            "adamw": (torch.optim.AdamW, {"fused": True}),
+            "adam": (torch.optim.Adam, {"fused": True}),
+            "sgd": (torch.optim.SGD, {"fused": True, "momentum": self.momentum, "nesterov": self.momentum > 0}),
+            "rmsprop": (torch.optim.RMSprop, {"momentum": self.momentum}),
+        }
+        cls, settings = table[self.optimizer]
         flat = [p for entry in parameters for p in (entry["params"] if isinstance(entry, dict) else [entry])]
         groups = [
-            {"params": [p for p in flat if p.ndim > 1], "weight_decay": weight_decay},
+            {"params": [p for p in flat if p.ndim > 1], "weight_decay": self.weight_decay},
             {"params": [p for p in flat if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        return cls([group for group in groups if group["params"]], lr=lr, **chosen)
-
-    return make
+        made: Optimizer = cls([group for group in groups if group["params"]], lr=lr, **settings)
+        return made
 
 
 @dataclass(frozen=True)

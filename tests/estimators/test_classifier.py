@@ -14,8 +14,10 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_score
+from skorch.callbacks import Callback
 
 from sklearn_cnn import CNNClassifier
+from sklearn_cnn.estimators._base import Sample
 
 DIGITS = load_digits()
 X, y = DIGITS.images[:300].astype(np.float32), DIGITS.target[:300]
@@ -134,6 +136,21 @@ def test_pixels_of_another_range_give_one_warning():
     clf.predict(X / 20)
 
 
+def test_dark_images_are_nothing_to_warn_of():
+    clf = small().fit(X / 16, y)
+    clf.predict(np.full((2, 8, 8), 0.01))
+    clf.predict(np.full((2, 8, 8), 1.0))
+    clf = small().fit((X * 15).astype(np.uint8), y)
+    clf.predict(np.ones((2, 8, 8), dtype=np.uint8))
+
+
+def test_predictions_are_in_evaluation_mode_whatever_was_done_to_the_module():
+    clf = small().fit(X, y)
+    expected = clf.predict_proba(X)
+    clf.module_.train()
+    np.testing.assert_array_equal(clf.predict_proba(X), expected)
+
+
 # Weights of samples and classes.
 
 
@@ -174,6 +191,33 @@ def test_weights_count_in_validation_loss_and_score():
     right = clf.predict(X_val[50:]) == y_val[50:]
     assert clf.validation_scores_[-1] == pytest.approx(right.mean())
     assert clf.validation_loss_curve_[-1] == pytest.approx(log_loss(y_val[50:], proba, labels=range(10)), rel=1e-4)
+
+
+def test_class_weights_count_in_the_validation_score():
+    by_class = {label: float(label) for label in range(10)}
+    clf = small(class_weight=by_class).fit(X[:200], y[:200], X_val=X[200:], y_val=y[200:])
+    right = clf.predict(X[200:]) == y[200:]
+    assert clf.validation_scores_[-1] == pytest.approx(np.average(right, weights=y[200:]))
+
+
+def test_unit_weights_have_mean_one_over_the_rows_used():
+    sample = Sample(X, y, np.arange(300.0), np.arange(10, 20))
+    assert sample.unit_weights()[10:20].mean() == pytest.approx(1)
+    assert Sample(X, y, None, np.arange(300)).unit_weights() is None
+
+
+def test_images_are_standardised_by_the_statistics_of_the_training_part():
+    trained = []
+
+    class Look(Callback):
+        def on_epoch_begin(self, net, dataset_train=None, **kwargs):
+            trained.append(np.concatenate([image for image, _ in dataset_train]))
+
+    clf = small(early_stopping=True, validation_fraction=0.4, skorch_callbacks=[Look()]).fit(X, y)
+    assert len(trained[0]) == 180
+    layer = clf.module_.layers["standardize"]
+    np.testing.assert_allclose(layer.mean.item(), trained[0].mean(dtype=np.float64), rtol=1e-6)
+    np.testing.assert_allclose(layer.std.item(), trained[0].std(dtype=np.float64), rtol=1e-6)
 
 
 def test_with_full_batches_in_float64_weights_are_repeated_rows():
@@ -259,6 +303,59 @@ def test_warm_start_trains_on_and_numbers_its_epochs_on():
     assert [record["epoch"] for record in clf.history_] == list(range(1, 9))
     assert clf.loss_curve_[-1] < loss
     assert any(not np.array_equal(first[name], value) for name, value in weights(clf).items())
+
+
+def test_training_on_keeps_the_moments_of_the_optimiser_and_draws_new_batches():
+    orders = []
+
+    class Look(Callback):
+        def on_batch_begin(self, net, batch, **kwargs):
+            orders.append(batch[1].tolist())
+
+    clf = small(warm_start=True, max_epochs=1, skorch_callbacks=[Look()]).fit(X, y)
+    n_batches = len(orders)
+    clf.fit(X, y)
+    steps = {int(state["step"]) for state in clf.net_.optimizer_.state.values()}
+    assert steps == {2 * n_batches}
+    assert orders[:n_batches] != orders[n_batches:]
+
+
+def test_dropout_draws_anew_when_training_goes_on():
+    clf = small(warm_start=True, max_epochs=1)
+    seeds = []
+    for _ in range(2):
+        clf.fit(X, y)
+        seeds.append([module.seed for module in clf.module_.modules() if hasattr(module, "seed")])
+    assert seeds[0] != seeds[1]
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"optimizer": "rmsprop", "momentum": 0.0}, {"momentum": 0.9}),
+        ({"optimizer": "adam"}, {"optimizer": torch.optim.Adam}),
+        ({"optimizer": "adamw"}, {"optimizer": "sgd"}),
+    ],
+)
+def test_another_optimiser_starts_with_moments_of_its_own(first, then):
+    clf = small(warm_start=True, max_epochs=1, lr=1e-3, **first).fit(X, y)
+    clf.set_params(**then).fit(X, y)
+    assert clf.n_iter_ == 2
+
+
+def test_after_fit_the_optimiser_has_its_peak_rate_and_no_schedule():
+    clf = small(lr=0.004).fit(X, y)
+    optimizer = clf.net_.optimizer_
+    assert {group["lr"] for group in optimizer.param_groups} == {0.004}
+    optimizer.step()
+    assert {group["lr"] for group in optimizer.param_groups} == {0.004}
+
+
+def test_an_optimiser_that_needs_a_closure_is_refused():
+    clf = small(optimizer=torch.optim.LBFGS)
+    with pytest.raises((TypeError, ValueError), match=r"closure|LBFGS"):
+        clf.fit(X, y)
+    assert not hasattr(clf, "classes_")
 
 
 def test_warm_start_goes_on_after_pickling():
@@ -415,6 +512,22 @@ def test_a_plan_needs_no_training_and_leaves_the_estimator_alone():
     assert vars(clf) == before
 
 
+def test_a_plan_takes_the_shape_it_is_told_for_rows():
+    plan = small().plan(X.reshape(300, 64), image_shape=(4, 16), n_outputs=2)
+    assert plan.input_shape == (1, 4, 16)
+
+
+def test_a_plan_leaves_callbacks_alone():
+    class Holds(Callback):
+        def __init__(self):
+            self.file = sys.stderr  # cannot be copied
+
+        def __deepcopy__(self, memo):
+            raise TypeError("cannot be copied")
+
+    assert small(skorch_callbacks=[Holds()]).plan(X, y).output_shape == (10,)
+
+
 def test_a_fitted_estimator_plans_for_what_it_was_fitted_on():
     clf = small().fit(X, y)
     assert clf.plan() == clf.plan_
@@ -430,6 +543,9 @@ def test_a_fitted_estimator_plans_for_what_it_was_fitted_on():
         ({"image_shape": (8, 8), "n_outputs": 0}, "n_outputs"),
         ({"image_shape": (8, 8), "n_outputs": 2.5}, "n_outputs"),
         ({"image_shape": (8,), "n_outputs": 2}, "image_shape"),
+        ({"image_shape": 8, "n_outputs": 2}, "image_shape"),
+        ({"X": X, "image_shape": (4, 16), "n_outputs": 2}, "image_shape"),
+        ({"image_shape": (8, 8), "n_outputs": True}, "n_outputs"),
     ],
 )
 def test_a_plan_says_what_it_lacks(arguments, match):
@@ -454,6 +570,7 @@ def test_an_impossible_geometry_raises_in_plan_and_in_fit_alike():
 def test_verbose_shows_a_bar_with_loss_score_and_time_left(capsys):
     small(verbose=1).fit(X[:200], y[:200], X_val=X[200:], y_val=y[200:])
     shown = capsys.readouterr().err
+    assert shown.endswith("\n")
     assert all(text in shown for text in ("epoch 4/4", "loss=", "val_loss=", "val_score=", "<"))
 
 

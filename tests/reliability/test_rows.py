@@ -1,6 +1,7 @@
 """What must hold when things go wrong, each behaviour on whole fits. The numbers are those of the reliability table."""
 
 import hashlib
+import pickle
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from sklearn.exceptions import DataConversionWarning
 from skorch.callbacks import Callback
 
 from sklearn_cnn import CNNClassifier
+from sklearn_cnn.exceptions import NonFiniteLossError
 from sklearn_cnn.training import _net
 
 DIGITS = load_digits()
@@ -69,8 +71,9 @@ def test_row_03_nan_or_infinity_in_x(bad, position, ndim):
         (np.stack([y, y], axis=1), "1d array"),
         (pd.Series(np.where(y == 3, np.nan, y)), "NaN"),
         (y.astype(complex), "(?i)complex"),
+        (pd.Series(y.astype(str), dtype="string").where(y != 3), "NaN or NA"),
     ],
-    ids=["nan", "continuous", "inf", "None", "mixed", "no y", "two columns", "Series", "complex"],
+    ids=["nan", "continuous", "inf", "None", "mixed", "no y", "two columns", "Series", "complex", "NA"],
 )
 def test_row_04_targets_that_cannot_be_classes(target, match):
     refuses(X, target, match)
@@ -298,11 +301,18 @@ def test_row_15_weights_that_are_none(bad):
 @pytest.mark.parametrize("count", range(1, 6))
 def test_row_16_a_small_class_with_early_stopping_stays_in_training(count):
     rows = np.concatenate([np.flatnonzero(y == 0), np.flatnonzero(y == 1), np.flatnonzero(y == 2)[:count]])
+    trained = []
+
+    class Look(Callback):
+        def on_epoch_begin(self, net, dataset_train=None, **kwargs):
+            trained.extend(int(target) for _, target in dataset_train)
+
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        clf = small(early_stopping=True, max_epochs=20, batch_size=8).fit(X[rows], y[rows])
+        clf = small(early_stopping=True, max_epochs=20, batch_size=8, skorch_callbacks=[Look()]).fit(X[rows], y[rows])
     assert len(caught) == (count == 1)
     np.testing.assert_array_equal(clf.classes_, [0, 1, 2])
+    assert set(trained) == {0, 1, 2}
 
 
 @pytest.mark.parametrize("n", range(1, 11))
@@ -349,6 +359,48 @@ def test_row_19_partial_fit_with_an_unseen_label_or_without_classes():
         clf.partial_fit(X, y + 5)
     assert digest(clf) == before
     assert clf.history_ == history
+
+
+@pytest.mark.parametrize("name", ["fit", "partial_fit"])
+def test_row_20_a_network_that_the_last_step_broke_is_not_kept(name):
+    clf = small(batch_size=80, max_epochs=1, optimizer="sgd", lr_schedule="constant").fit(X, y)
+    before = digest(clf)
+    clf.set_params(lr=1e38, weight_decay=1e38, normalization="batch")
+    with pytest.raises(NonFiniteLossError, match="use a smaller lr"):
+        getattr(clf, name)(X, y)
+    assert digest(clf) == before
+
+
+def test_row_20_a_validation_loss_that_is_not_finite_is_no_result():
+    clf = small(early_stopping=True, lr=1e20, optimizer="sgd", lr_schedule="constant", normalization=None)
+    with pytest.raises(NonFiniteLossError):
+        clf.fit(X, y)
+    assert not hasattr(clf, "classes_")
+
+
+@pytest.mark.parametrize("value", [1e19, -1e300])
+def test_row_20_pixels_too_large_are_refused_before_training(value):
+    refuses(X.astype(np.float64) * value, y, "scale them to at most")
+    clf = small()
+    with pytest.raises(ValueError, match="scale them to at most"):
+        clf.fit(X, y, X_val=X.astype(np.float64) * value, y_val=y)
+    fitted = small().fit(X, y)
+    with pytest.raises(ValueError, match="scale them to at most"):
+        fitted.predict(X.astype(np.float64) * value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{0: np.nan}, {0: np.inf}, {0: -1.0}],
+    ids=str,
+)
+def test_row_15_class_weights_that_are_none(given):
+    refuses(X, y, "finite weights", class_weight={**dict.fromkeys(range(10), 1.0), **given})
+
+
+def test_row_15_weights_whose_sum_overflows_are_scaled():
+    large, plain = small().fit(X, y, np.full(80, 2.0**1023)), small().fit(X, y, np.ones(80))
+    assert digest(large) == digest(plain)
 
 
 @pytest.mark.parametrize("step", ["make_net", "train", "channel_statistics", "make_plan", "_pixel_range"])
@@ -440,6 +492,34 @@ def test_row_30_global_state_is_as_before_after_an_exception(hook):
     with pytest.raises(RuntimeError, match="injected"):
         small(skorch_callbacks=[type("Fails", (Callback,), {hook: fail})()]).fit(X, y)
     assert global_state() == before
+
+
+@pytest.fixture(params=["float64 by default", "meta by default", "autocast"])
+def ambient(request):
+    """torch settings of the caller that must not reach the fit."""
+    if request.param == "autocast":
+        with torch.autocast("cpu", torch.bfloat16):
+            yield
+    elif request.param.startswith("meta"):
+        with torch.device("meta"):
+            yield
+    else:
+        torch.set_default_dtype(torch.float64)
+        yield
+        torch.set_default_dtype(torch.float32)
+
+
+PLAIN = {name: digest(small(precision=name, early_stopping=True).fit(X, y)) for name in ("float32", "bfloat16")}
+
+
+@pytest.mark.parametrize("precision", PLAIN)
+@pytest.mark.usefixtures("ambient")
+def test_row_30_settings_of_the_caller_do_not_reach_the_fit(precision):
+    clf = small(precision=precision, early_stopping=True).fit(X, y)
+    assert digest(clf) == PLAIN[precision]
+    loaded = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(loaded.decision_function(X), clf.decision_function(X))
+    assert clf.decision_function(X).dtype == np.float32
 
 
 def test_row_30_without_a_seed_one_number_of_numpys_generator_is_drawn():

@@ -243,6 +243,51 @@ def test_an_interrupt_of_the_user_leaves_fit(hook):
     assert not hasattr(clf, "classes_")
 
 
+def test_an_interrupt_of_the_user_beside_skorchs_early_stopping_leaves_fit():
+    class Interrupts(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            raise KeyboardInterrupt
+
+    stopping = EarlyStopping(monitor="train_loss")
+    for callbacks in ([stopping, Interrupts()], [Interrupts(), stopping]):
+        with pytest.raises(KeyboardInterrupt):
+            small(skorch_callbacks=callbacks).fit(X, y)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_epoch_in_which_skorch_stops_counts_for_the_best(seed):
+    clf = small(
+        max_epochs=12,
+        early_stopping=True,
+        n_iter_no_change=12,
+        random_state=seed,
+        skorch_callbacks=[EarlyStopping(monitor="valid_loss", patience=1, lower_is_better=False)],
+    ).fit(X, y)
+    ranks = list(zip(clf.validation_scores_, [-loss for loss in clf.validation_loss_curve_], strict=True))
+    assert clf.best_epoch_ == 1 + ranks.index(max(ranks))
+    assert clf.n_iter_ < 12
+
+
+def test_the_cooldown_goes_on_from_the_best_weights():
+    begun, ended = [], []
+
+    class Look(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            begun.append({name: value.clone() for name, value in net.module_.state_dict().items()})
+
+        def on_epoch_end(self, net, **kwargs):
+            ended.append({name: value.clone() for name, value in net.module_.state_dict().items()})
+
+    settings = {"early_stopping": True, "max_epochs": 40, "n_iter_no_change": 3, "validation_fraction": 0.3}
+    clf = small(**settings, skorch_callbacks=[Look()]).fit(X, y)
+    first = clf.n_iter_ - 4  # the cooldown of 40 epochs takes 4
+    ranks = list(zip(clf.validation_scores_, [-loss for loss in clf.validation_loss_curve_], strict=True))[:first]
+    best = ranks.index(max(ranks))
+    assert best < first - 1
+    for name, value in begun[first].items():
+        assert torch.equal(value, ended[best][name])
+
+
 def test_a_checkpoint_can_be_loaded_at_the_start_of_another_fit(tmp_path):
     checkpoint = TrainEndCheckpoint(dirname=str(tmp_path))
     first = small(skorch_callbacks=[checkpoint]).fit(X, y)
@@ -278,7 +323,7 @@ def test_a_callback_that_cannot_work_is_refused_up_front(callback, settings, mat
     assert not hasattr(clf, "module_")
 
 
-@pytest.mark.parametrize("entry", ["EarlyStopping", 3, ("name", None)])
+@pytest.mark.parametrize("entry", ["EarlyStopping", 3, ("name", None), ("name",), (), EpochScoring])
 def test_an_entry_that_is_no_callback_is_refused(entry):
     with pytest.raises(TypeError, match="skorch_callbacks"):
         check_callbacks([entry], lr_schedule="auto", has_validation=False)
@@ -315,3 +360,11 @@ def test_a_gain_below_tol_does_not_reset_patience():
         best.update(epoch, score, 0.0, network)
     assert best.stop
     assert best.epoch == 3
+
+
+def test_a_score_below_an_earlier_one_is_no_gain_when_it_rises_again():
+    network = torch.nn.Linear(1, 1)
+    best = BestEpoch(n_iter_no_change=3, tol=0.0)
+    for epoch, score in enumerate([0.9, 0.5, 0.6, 0.7], start=1):
+        best.update(epoch, score, 0.0, network)
+    assert best.stop

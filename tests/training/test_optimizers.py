@@ -9,9 +9,9 @@ from sklearn_cnn.training._optimizers import (
     CURVES,
     OPTIMIZERS,
     LearningRate,
+    OptimizerFactory,
     Phase,
     auto_lr,
-    optimizer_factory,
     phases,
 )
 
@@ -24,7 +24,7 @@ def parameters():
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_named_optimiser_takes_its_settings_and_spares_vectors_from_decay(name):
     network, given = parameters()
-    optimizer = optimizer_factory(name, momentum=0.7, weight_decay=0.3)(given, lr=0.1)
+    optimizer = OptimizerFactory(name, momentum=0.7, weight_decay=0.3)(given, lr=0.1)
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert type(optimizer).__name__.lower() == name
     assert len(decay) == 6
@@ -37,15 +37,30 @@ def test_a_named_optimiser_takes_its_settings_and_spares_vectors_from_decay(name
 
 def test_sgd_without_momentum_is_plain():
     _, given = parameters()
-    group = optimizer_factory("sgd", momentum=0.0, weight_decay=0.0)(given, lr=0.1).param_groups[0]
+    group = OptimizerFactory("sgd", momentum=0.0, weight_decay=0.0)(given, lr=0.1).param_groups[0]
     assert not group["nesterov"]
     assert group["momentum"] == 0
 
 
 def test_a_callable_is_taken_as_it_is():
-    factory = optimizer_factory(torch.optim.Adagrad, momentum=0.9, weight_decay=0.1)
-    assert factory is torch.optim.Adagrad
+    network, given = parameters()
+    optimizer = OptimizerFactory(torch.optim.Adagrad, momentum=0.9, weight_decay=0.1)(given, lr=0.5)
+    assert type(optimizer) is torch.optim.Adagrad
+    assert optimizer.param_groups[0]["params"] == list(network.parameters())
+    assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["weight_decay"]) == (0.5, 0)
     assert auto_lr(torch.optim.Adagrad) == 1e-3
+
+
+@pytest.mark.parametrize("made", [lambda parameters, lr: None, torch.optim.LBFGS])
+def test_a_callable_that_gives_no_usable_optimiser_is_refused(made):
+    _, given = parameters()
+    with pytest.raises(TypeError, match="without a closure"):
+        OptimizerFactory(lambda groups, lr: made(groups[0]["params"], lr=lr), 0.9, 0.0)(given, lr=0.1)
+
+
+def test_sgd_with_momentum_is_nesterovs():
+    _, given = parameters()
+    assert OptimizerFactory("sgd", momentum=0.5, weight_decay=0.0)(given, lr=0.1).param_groups[0]["nesterov"]
 
 
 def test_every_named_optimiser_has_its_own_learning_rate():
@@ -93,7 +108,7 @@ def test_phases_add_up_to_the_epochs(max_epochs, schedule, open_ended):
 
 def test_the_rate_is_set_before_every_step_and_given_back_at_the_end():
     _, given = parameters()
-    optimizer = optimizer_factory("sgd", momentum=0.0, weight_decay=0.0)(given, lr=2.0)
+    optimizer = OptimizerFactory("sgd", momentum=0.0, weight_decay=0.0)(given, lr=2.0)
     rate = LearningRate(optimizer)
     rate.begin("cooldown", 4)
     seen = []
