@@ -303,16 +303,6 @@ def test_a_checkpoint_can_be_loaded_at_the_start_of_another_fit(tmp_path):
         np.testing.assert_array_equal(at_start[name], value)
 
 
-def test_a_fit_that_fails_leaves_no_bar_behind(capsys):
-    class Fails(Callback):
-        def on_epoch_end(self, net, **kwargs):
-            raise RuntimeError("injected")
-
-    with pytest.raises(RuntimeError, match="injected"):
-        small(verbose=1, skorch_callbacks=[Fails()]).fit(X, y)
-    assert capsys.readouterr().err.endswith("\n")
-
-
 @pytest.mark.parametrize(
     ("callback", "settings", "match"),
     [
