@@ -1,5 +1,8 @@
 """scikit-learn's own checks, and how many of them ran."""
 
+import os
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -60,3 +63,27 @@ UNYIELDED = [
 @pytest.mark.parametrize("make", [default_classifier, exact_classifier])
 def test_checks_that_check_estimator_does_not_yield(make, check):
     partial(check, "CNNClassifier")(make())
+
+
+WITH_ARRAY_API = """
+from sklearn.utils.estimator_checks import estimator_checks_generator
+from sklearn_cnn import CNNClassifier
+for estimator, check in estimator_checks_generator(CNNClassifier(random_state=0)):
+    if "array_api" in str(check):
+        check(estimator)
+        print("ran")
+"""
+
+
+@pytest.mark.skipif(
+    parse_version(sklearn.__version__) < parse_version("1.9"), reason="older versions have fewer checks"
+)
+def test_the_check_that_is_skipped_without_scipys_array_api_passes_with_it():
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_ARRAY_API],
+        env={**os.environ, "SCIPY_ARRAY_API": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "ran"
