@@ -1,9 +1,9 @@
 """What the estimators share: the story of a fit, and what stays of it."""
 
 import warnings
+from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
@@ -20,6 +20,7 @@ from sklearn_cnn._images import ImageShape, parse_image_shape, read_images, refu
 from sklearn_cnn.architectures._build import ImageNetwork, Standardize, build_network, initialize, reseed_dropout
 from sklearn_cnn.architectures._plan import Plan, make_plan
 from sklearn_cnn.architectures._spec import ACTIVATIONS, PADDING_MODES, POOLINGS, conv_architecture
+from sklearn_cnn.estimators._sample import Sample, check_range, check_weights, pixel_range, warn_of_another_range
 from sklearn_cnn.training._batches import Batches, batch_bounds, channel_statistics
 from sklearn_cnn.training._device import available_devices, generator, resolve_device, resolve_precision
 from sklearn_cnn.training._inference import predict_outputs, prediction_batch_size
@@ -33,45 +34,7 @@ _SEQUENCE = [tuple, list, np.ndarray]
 _POSITIVE_INT = Interval(Integral, 1, None, closed="left")
 
 
-@dataclass
-class Sample:
-    """Images with what belongs to them.
-
-    Attributes
-    ----------
-    images : ndarray of shape (n, *sample_shape)
-        As read.
-    targets : ndarray of shape (n, ...)
-        As the loss takes them.
-    weights : ndarray of shape (n,) or None
-        Never negative, not all zero.
-    rows : ndarray of int
-        Those to use.
-    """
-
-    images: NDArray[Any]
-    targets: NDArray[Any]
-    weights: NDArray[np.float64] | None
-    rows: NDArray[np.intp]
-
-    def unit_weights(self) -> NDArray[np.float64] | None:
-        """The weights divided by their mean over the rows used."""
-        if self.weights is None:
-            return None
-        scaled = self.weights / self.weights.max()  # so that no sum overflows
-        return scaled / scaled[self.rows].mean()
-
-
-def check_weights(weights: NDArray[np.float64], what: str) -> None:
-    """Refuse weights that are negative, not finite, or all zero."""
-    if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-        raise ValueError(
-            f"{what} must give finite weights, none negative and at least one above 0; they go from {weights.min()} to "
-            f"{weights.max()}."
-        )
-
-
-class BaseCNN(BaseEstimator):
+class BaseCNN(BaseEstimator, metaclass=ABCMeta):
     """Base of the estimators that train a network; not to be used itself."""
 
     plan_: Plan
@@ -119,26 +82,26 @@ class BaseCNN(BaseEstimator):
 
     # What a kind of estimator adds to the story: read targets, their number of outputs, a loss, a score.
 
-    def _read_targets(self, y: Any, *, reset: bool, classes: Any = None) -> NDArray[Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def _read_targets(self, y: Any, *, reset: bool, classes: Any = None) -> NDArray[Any]: ...
 
-    def _n_outputs(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def _n_outputs(self) -> int: ...
 
-    def _count_outputs(self, y: Any) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def _count_outputs(self, y: Any) -> int: ...
 
-    def _criterion(self) -> nn.Module:
-        raise NotImplementedError
+    @abstractmethod
+    def _criterion(self) -> nn.Module: ...
 
-    def _score_outputs(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> float:
-        raise NotImplementedError
+    @abstractmethod
+    def _score_outputs(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> float: ...
 
     def _weigh_targets(self, sample: Sample, held_out: Sample | None, *, complete: bool) -> None:
         """Multiply weights that follow from the targets into the samples'; `complete`: no more targets will come."""
 
-    def _split(self, targets: NDArray[Any], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        raise NotImplementedError
+    @abstractmethod
+    def _split(self, targets: NDArray[Any], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]: ...
 
     # The story of a fit.
 
@@ -178,7 +141,7 @@ class BaseCNN(BaseEstimator):
             precision = resolve_precision(self.precision, device, plan.n_macs)
             for part in (sample, held_out):
                 if part is not None:
-                    _check_range(part.images, precision)
+                    check_range(part.images, precision)
             batch_size = _batch_size(self.batch_size, len(sample.rows))
             _check_batches(plan, len(sample.rows), batch_size)
 
@@ -216,7 +179,7 @@ class BaseCNN(BaseEstimator):
             self.module_ = net.module_.eval()
             self.batch_size_, self.device_, self.precision_ = batch_size, str(device), precision
             self.best_epoch_ = best.epoch
-            self._pixel_range = _pixel_range(sample.images)
+            self._pixel_range = pixel_range(sample.images)
             self._keep_history(net)
 
     def _read_sample(self, X: Any, y: Any, sample_weight: Any, *, reset: bool, classes: Any = None) -> Sample:
@@ -335,8 +298,8 @@ class BaseCNN(BaseEstimator):
         if self.module_.training:  # someone trained it by other ways, such as net_
             self.module_.eval()
         images, shape = read_images(self, X, reset=False)
-        _warn_of_another_range(images, self._pixel_range)
-        _check_range(images, self.precision_)
+        warn_of_another_range(images, self._pixel_range)
+        check_range(images, self.precision_)
         return predict_outputs(
             self.module_, images, shape, batch_size=self._predict_batch_size, device=torch.device(self.device_)
         )
@@ -466,38 +429,6 @@ def _check_batches(plan: Plan, n: int, batch_size: int) -> None:
                 f"{cause} leaves one value for the batch statistics of {layer.name}, whose maps are 1×1; use "
                 f"batch_size >= 2 and at least 2 images, normalization=None, or fewer blocks."
             )
-
-
-def _check_range(images: NDArray[Any], precision: str) -> None:
-    """Refuse pixels whose squares overflow, in the precision of the network or in that of the statistics."""
-    low, high = _pixel_range(images)
-    limit = 1e150 if precision == "float64" else 1e18
-    if max(-low, high) > limit:
-        raise ValueError(
-            f"X contains values too large for a network of {'float64' if precision == 'float64' else 'float32'}: they "
-            f"go from {low:.3g} to {high:.3g}; scale them to at most {limit:g}."
-        )
-
-
-def _pixel_range(images: NDArray[Any]) -> tuple[float, float]:
-    return float(images.min()), float(images.max())
-
-
-def _warn_of_another_range(images: NDArray[Any], fitted: tuple[float, float]) -> None:
-    """Warn where pixels look like 0-1 at fit and 0-255 now, or the other way round."""
-    low, high = _pixel_range(images)
-    ratio = 16
-    brighter = fitted[1] <= 1 < high and high >= ratio * fitted[1] > 0
-    # A dark image is nothing to warn of: its values must also be such as no dark image of that range has.
-    fractions = high <= 1 < fitted[1] and images.dtype != np.uint8
-    darker = fitted[0] >= 0 and fitted[1] >= ratio * high > 0 and (fractions or low < 0)
-    if brighter or darker:
-        warnings.warn(
-            f"the pixels of X go from {low:.3g} to {high:.3g}, but those of the training images went from "
-            f"{fitted[0]:.3g} to {fitted[1]:.3g}; scale them the same way.",
-            UserWarning,
-            stacklevel=4,
-        )
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -14,7 +14,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from torch import nn
 
-from sklearn_cnn.estimators._base import BaseCNN, Sample, check_weights
+from sklearn_cnn.estimators._base import BaseCNN
+from sklearn_cnn.estimators._sample import Sample, check_weights
 from sklearn_cnn.estimators._split import stratified_split
 from sklearn_cnn.training._loss import WeightedCrossEntropy
 from sklearn_cnn.training._optimizers import Phase, phases

@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from skorch.callbacks import Callback
 
 from sklearn_cnn import CNNClassifier
-from sklearn_cnn.estimators._base import Sample
+from sklearn_cnn.estimators._sample import Sample
 
 DIGITS = load_digits()
 X, y = DIGITS.images[:300].astype(np.float32), DIGITS.target[:300]
