@@ -187,7 +187,7 @@ class GlobalPool(nn.Module):
 
 def _unset(cls: type[nn.Module], *args: Any, **kwargs: Any) -> nn.Module:
     """Make a module without drawing its weights: torch would draw them from the global generator."""
-    return nn.utils.skip_init(cls, *args, **kwargs)  # type: ignore[no-untyped-call]
+    return nn.utils.skip_init(cls, *args, **kwargs)  # type: ignore[no-untyped-call]  # torch has no types here
 
 
 def _conv(layer: Layer, in_channels: int) -> nn.Module:

@@ -322,7 +322,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         ValueError, TypeError
             Where a parameter, the images or the labels cannot be used, before any training.
         NonFiniteLossError
-            Where the training loss becomes NaN or infinite. The estimator is then as before.
+            Where a loss or a weight becomes NaN or infinite. The estimator is then as before.
         """
         resume = self.warm_start and hasattr(self, "module_")
         self._fit(

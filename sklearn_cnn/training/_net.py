@@ -245,7 +245,7 @@ def train(
     Raises
     ------
     NonFiniteLossError
-        Where a loss is NaN or infinite.
+        Where a loss or a weight becomes NaN or infinite.
     KeyboardInterrupt
         Where the user interrupts. A stop by skorch's ``EarlyStopping``, which raises the same, ends the
         training in the usual way.
