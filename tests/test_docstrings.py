@@ -8,11 +8,18 @@ from numpydoc.docscrape import NumpyDocString
 from numpydoc.validate import validate
 
 import sklearn_cnn
-from sklearn_cnn._images import ImageShape
 from sklearn_cnn.architectures._plan import Layer, Plan
 from sklearn_cnn.exceptions import NonFiniteLossError
+from sklearn_cnn.images._shape import ImageShape
+from sklearn_cnn.images._source import ImageSource
 
-CLASSES = [getattr(sklearn_cnn, name) for name in sklearn_cnn.__all__] + [Plan, Layer, ImageShape, NonFiniteLossError]
+CLASSES = [getattr(sklearn_cnn, name) for name in sklearn_cnn.__all__] + [
+    Plan,
+    Layer,
+    ImageShape,
+    ImageSource,
+    NonFiniteLossError,
+]
 
 # GL01, GL02, GL03: where the text begins and ends. ES01, SA01, EX01: sections not every object needs.
 # SS06: a summary may take two lines. RT01: properties. PR01: the parameters of a dataclass are its
@@ -53,7 +60,10 @@ def test_every_fitted_attribute_is_described(name):
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    fitted = getattr(sklearn_cnn, name)(max_epochs=1).fit(digits.images[:40], digits.target[:40])
+    estimator = getattr(sklearn_cnn, name)()
+    if "max_epochs" in estimator.get_params():
+        estimator.set_params(max_epochs=1)
+    fitted = estimator.fit(digits.images[:40], digits.target[:40])
     described = {entry.name for entry in NumpyDocString(inspect.getdoc(type(fitted)))["Attributes"]}
     there = {attribute for attribute in vars(fitted) if attribute.endswith("_") and not attribute.startswith("_")}
     assert there == described - {"feature_names_in_"}

@@ -7,11 +7,12 @@ from functools import partial
 
 import pytest
 import sklearn
+from sklearn.base import clone
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
-from sklearn_cnn import CNNClassifier
+from sklearn_cnn import CNNClassifier, ImageAugmenter, ImageNormalizer
 
 # With default settings rows and weights cannot be exchanged: batches are drawn from other rows, and
 # statistics of a batch know no weights. scikit-learn expects this check to fail for 31 of its own estimators.
@@ -36,12 +37,31 @@ def exact_classifier():
     )
 
 
+# Only training images are augmented: fit_transform differs from fit().transform() on purpose.
+AUGMENTED = "fit_transform is for training images, transform for all others"
+EXPECTED_FAILURES_OF_AN_AUGMENTER = {
+    "check_transformer_general": AUGMENTED,
+    "check_transformer_data_not_an_array": AUGMENTED,
+}
+
+CLASSIFIERS = [default_classifier(), exact_classifier()]
+AUGMENTING = ImageAugmenter(rotation=20, shift=0.2, noise=0.1, random_state=0)
+NORMALIZERS = [
+    ImageNormalizer(method, per=per)
+    for method in ("standardize", "minmax")
+    for per in ("channel", "pixel", "image", "all")
+]
+TRANSFORMERS = [*NORMALIZERS, ImageAugmenter(), AUGMENTING]
+
+
 def expected_failures(estimator):
-    return EXPECTED_FAILURES if estimator.normalization is not None else {}
+    if isinstance(estimator, ImageAugmenter):
+        return EXPECTED_FAILURES_OF_AN_AUGMENTER if estimator.rotation else {}
+    return EXPECTED_FAILURES if getattr(estimator, "normalization", None) is not None else {}
 
 
 # An expected failure that passes is an error: xfail_strict of the pytest configuration.
-@parametrize_with_checks([default_classifier(), exact_classifier()], expected_failed_checks=expected_failures)
+@parametrize_with_checks([*CLASSIFIERS, *TRANSFORMERS], expected_failed_checks=expected_failures)
 def test_estimator_checks(estimator, check):
     check(estimator)
 
@@ -49,29 +69,53 @@ def test_estimator_checks(estimator, check):
 @pytest.mark.skipif(
     parse_version(sklearn.__version__) < parse_version("1.9"), reason="older versions have fewer checks"
 )
-def test_as_many_checks_ran_as_a_classifier_with_weights_has():
-    assert len(list(estimator_checks_generator(default_classifier()))) == 63
+@pytest.mark.parametrize(
+    ("estimator", "n_checks"),
+    [(default_classifier(), 63), *((transformer, 47) for transformer in TRANSFORMERS)],
+    ids=repr,
+)
+def test_as_many_checks_ran_as_there_are_for_its_kind(estimator, n_checks):
+    assert len(list(estimator_checks_generator(estimator))) == n_checks
 
 
 UNYIELDED = [
     estimator_checks.check_dataframe_column_names_consistency,
     estimator_checks.check_param_validation,
 ]
+UNYIELDED_OF_TRANSFORMERS = [
+    estimator_checks.check_transformer_get_feature_names_out,
+    estimator_checks.check_transformer_get_feature_names_out_pandas,
+    estimator_checks.check_set_output_transform,
+    estimator_checks.check_set_output_transform_pandas,
+    estimator_checks.check_set_output_transform_polars,
+    estimator_checks.check_global_output_transform_pandas,
+    estimator_checks.check_global_set_output_transform_polars,
+]
 
 
-@pytest.mark.parametrize("check", UNYIELDED, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("make", [default_classifier, exact_classifier])
-def test_checks_that_check_estimator_does_not_yield(make, check):
-    partial(check, "CNNClassifier")(make())
+@pytest.mark.parametrize(
+    ("estimator", "check"),
+    [
+        *((estimator, check) for estimator in [*CLASSIFIERS, *TRANSFORMERS] for check in UNYIELDED),
+        *((estimator, check) for estimator in TRANSFORMERS for check in UNYIELDED_OF_TRANSFORMERS),
+    ],
+    ids=lambda value: getattr(value, "__name__", repr(value)),
+)
+@pytest.mark.filterwarnings("ignore:X (does not have|has) .*feature names")  # some fit on frames, then give arrays
+def test_checks_that_check_estimator_does_not_yield(estimator, check):
+    if estimator is AUGMENTING and "output_transform" in check.__name__:
+        pytest.skip("these checks compare fit_transform with fit().transform(), which differ on purpose")
+    partial(check, type(estimator).__name__)(clone(estimator))
 
 
 WITH_ARRAY_API = """
 from sklearn.utils.estimator_checks import estimator_checks_generator
-from sklearn_cnn import CNNClassifier
-for estimator, check in estimator_checks_generator(CNNClassifier(random_state=0)):
-    if "array_api" in str(check):
-        check(estimator)
-        print("ran")
+from sklearn_cnn import CNNClassifier, ImageAugmenter, ImageNormalizer
+for estimator in [CNNClassifier(random_state=0), ImageNormalizer(), ImageAugmenter(), ImageAugmenter(rotation=20)]:
+    for estimator, check in estimator_checks_generator(estimator):
+        if "array_api" in str(check):
+            check(estimator)
+            print("ran", end=" ")
 """
 
 
@@ -86,4 +130,4 @@ def test_the_check_that_is_skipped_without_scipys_array_api_passes_with_it():
         text=True,
         check=True,
     )
-    assert done.stdout.strip() == "ran"
+    assert done.stdout.split() == ["ran"] * 4

@@ -16,19 +16,23 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch import nn
 
-from sklearn_cnn._images import ImageShape, parse_image_shape, read_images, refuse_unreadable
+from sklearn_cnn._random import generator
 from sklearn_cnn.architectures._build import ImageNetwork, Standardize, build_network, initialize, reseed_dropout
 from sklearn_cnn.architectures._plan import Plan, make_plan
 from sklearn_cnn.architectures._spec import ACTIVATIONS, PADDING_MODES, POOLINGS, conv_architecture
-from sklearn_cnn.estimators._sample import Sample, check_range, check_weights, pixel_range, warn_of_another_range
-from sklearn_cnn.training._batches import Batches, batch_bounds, channel_statistics
-from sklearn_cnn.training._device import available_devices, generator, resolve_device, resolve_precision
+from sklearn_cnn.estimators._sample import Sample, check_range, check_weights, survey, warn_of_another_range
+from sklearn_cnn.images._moments import Moments
+from sklearn_cnn.images._reading import read_images, refuse_unreadable
+from sklearn_cnn.images._shape import ImageShape, parse_image_shape
+from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
+from sklearn_cnn.training._batches import Batches, batch_bounds
+from sklearn_cnn.training._device import available_devices, resolve_device, resolve_precision
 from sklearn_cnn.training._inference import predict_outputs, prediction_batch_size
 from sklearn_cnn.training._net import BestEpoch, check_callbacks, make_net, train
 from sklearn_cnn.training._optimizers import OPTIMIZERS, OptimizerFactory, Phase, auto_lr
 
 # Independent random streams of one fit.
-_WEIGHTS, _SHUFFLE, _DROPOUT, _SPLIT = range(4)
+_WEIGHTS, _SHUFFLE, _DROPOUT, _SPLIT, _AUGMENT = range(5)
 
 _SEQUENCE = [tuple, list, np.ndarray]
 _POSITIVE_INT = Interval(Integral, 1, None, closed="left")
@@ -60,6 +64,7 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "image_shape": [*_SEQUENCE, None],
         "channels": [StrOptions({"auto", "first", "last"})],
+        "augmenter": [ImageAugmenter, None],
         "standardize": ["boolean"],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
@@ -129,6 +134,8 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
             self._weigh_targets(sample, held_out, complete=classes is None and not resume)
             if held_out is None and early_stopping:
                 sample, held_out = self._hold_out(sample, seed)
+            if self.augmenter is not None:
+                sample.images = self.augmenter._augment(sample.images)
             check_callbacks(self.skorch_callbacks, lr_schedule=self.lr_schedule, has_validation=held_out is not None)
 
             plan = self._plan_for(self.image_shape_, self._n_outputs())
@@ -139,13 +146,14 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
                 )
             device = resolve_device(self.device)
             precision = resolve_precision(self.precision, device, plan.n_macs)
-            for part in (sample, held_out):
-                if part is not None:
-                    check_range(part.images, precision)
+            statistics = survey(sample, statistics=self.standardize and not resume)
+            check_range(*statistics.range, precision)
+            if held_out is not None:
+                check_range(*survey(held_out, statistics=False).range, precision)
             batch_size = _batch_size(self.batch_size, len(sample.rows))
             _check_batches(plan, len(sample.rows), batch_size)
 
-            network = self._new_network(plan, sample, seed, precision, resume=resume)
+            network = self._new_network(plan, None if resume else statistics, seed, precision)
             done = len(self.history_) if resume else 0
             reseed_dropout(network, generator(seed, _DROPOUT, done))
             net = make_net(
@@ -164,11 +172,22 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
             largest = max([_size(plan.input_shape), *(_size(layer.output_shape) for layer in plan.layers)])
             self._predict_batch_size = prediction_batch_size(largest)
             best = BestEpoch(self.n_iter_no_change if early_stopping else None, self.tol)
+            shared = held_out is not None and held_out.images.base is sample.images.base
+            sample.images = sample.images.on(device)
+            if held_out is not None:
+                held_out.images = sample.images if shared else held_out.images.on(device)
+            training = self._batches(sample, device, batch_size)
+            training.shuffle = generator(seed, _SHUFFLE, done)
+            training.draws = [
+                generator(seed if step.seed_of_fit else step.seed, _AUGMENT, number, done, device=device)
+                for number, step in enumerate(sample.images.random_steps)
+            ]
+            validation = None if held_out is None else self._batches(held_out, device, self._predict_batch_size)
             with torch.autocast(device.type, enabled=False):  # the caller's, if there is one
                 train(
                     net,
-                    self._batches(sample, device, batch_size, shuffle=generator(seed, _SHUFFLE, done)),
-                    None if held_out is None else self._batches(held_out, device, self._predict_batch_size),
+                    training,
+                    validation,
                     phases=schedule,
                     score=self._score_outputs,
                     best=best,
@@ -179,7 +198,7 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
             self.module_ = net.module_.eval()
             self.batch_size_, self.device_, self.precision_ = batch_size, str(device), precision
             self.best_epoch_ = best.epoch
-            self._pixel_range = pixel_range(sample.images)
+            self._pixel_range = statistics.range
             self._keep_history(net)
 
     def _read_sample(self, X: Any, y: Any, sample_weight: Any, *, reset: bool, classes: Any = None) -> Sample:
@@ -187,14 +206,14 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
         check_consistent_length(X, y)
-        images, _ = read_images(self, X, reset=reset, image_shape=self.image_shape, channels=self.channels)
+        images = read_images(self, X, reset=reset, image_shape=self.image_shape, channels=self.channels)
         targets = self._read_targets(y, reset=reset, classes=classes)
-        return Sample(images, targets, self._read_weights(sample_weight, images), np.arange(len(images)))
+        return Sample(images, targets, self._read_weights(sample_weight, len(images)), np.arange(len(images)))
 
-    def _read_weights(self, sample_weight: Any, images: NDArray[Any]) -> NDArray[np.float64] | None:
+    def _read_weights(self, sample_weight: Any, n: int) -> NDArray[np.float64] | None:
         if sample_weight is None:
             return None
-        weights = _check_sample_weight(sample_weight, images, dtype=np.float64)
+        weights = _check_sample_weight(sample_weight, np.empty(n), dtype=np.float64)
         check_weights(weights, "sample_weight")
         return weights
 
@@ -238,19 +257,18 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
         )
         return make_plan(architecture, shape.channels_first, n_outputs)
 
-    def _new_network(self, plan: Plan, sample: Sample, seed: int, precision: str, *, resume: bool) -> ImageNetwork:
-        """A network of its own for this fit: the fitted one must survive a failure."""
+    def _new_network(self, plan: Plan, statistics: Moments | None, seed: int, precision: str) -> ImageNetwork:
+        """Make a network for this fit; without statistics a copy of the fitted one, which failures must spare."""
         network = build_network(plan)
         if precision == "float64":
             network.double()
-        if resume:
+        if statistics is None:
             network.load_state_dict(self.module_.state_dict())
         else:
             initialize(network, plan, generator(seed, _WEIGHTS))
             for module in network.modules():
                 if isinstance(module, Standardize):
-                    mean, std = channel_statistics(sample.images, self.image_shape_, sample.unit_weights(), sample.rows)
-                    module.set_statistics(mean, std)
+                    module.set_statistics(statistics.center, statistics.std)
         network.training_dtype = torch.bfloat16 if precision == "bfloat16" else None
         return network
 
@@ -263,20 +281,16 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
             state = _detached_copy(earlier.optimizer_.state_dict()["state"])
             net.optimizer_.load_state_dict({"state": state, "param_groups": groups})
 
-    def _batches(
-        self, sample: Sample, device: torch.device, batch_size: int, shuffle: torch.Generator | None = None
-    ) -> Batches:
+    def _batches(self, sample: Sample, device: torch.device, batch_size: int) -> Batches:
         weights = sample.unit_weights()
         dtype = torch.float64 if self.precision == "float64" else torch.float32
         return Batches(
             sample.images,
-            self.image_shape_,
             torch.from_numpy(sample.targets),
             None if weights is None else torch.from_numpy(weights).to(dtype),
             batch_size=batch_size,
             device=device,
             rows=sample.rows,
-            shuffle=shuffle,
         )
 
     def _keep_history(self, net: Any) -> None:
@@ -297,12 +311,18 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
         check_is_fitted(self, "module_")
         if self.module_.training:  # someone trained it by other ways, such as net_
             self.module_.eval()
-        images, shape = read_images(self, X, reset=False)
-        warn_of_another_range(images, self._pixel_range)
-        check_range(images, self.precision_)
-        return predict_outputs(
-            self.module_, images, shape, batch_size=self._predict_batch_size, device=torch.device(self.device_)
+        images = read_images(self, X, reset=False)
+        seen = Moments("all")
+        outputs = predict_outputs(
+            self.module_,
+            images,
+            batch_size=self._predict_batch_size,
+            device=torch.device(self.device_),
+            look=seen.see,
         )
+        check_range(*seen.range, self.precision_)
+        warn_of_another_range(seen.range, self._pixel_range, fractions=images.dtype != np.uint8)
+        return outputs
 
     def plan(
         self, X: Any = None, y: ArrayLike | None = None, *, image_shape: Any = None, n_outputs: int | None = None
@@ -344,7 +364,9 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
         image_shape = self.image_shape if image_shape is None else image_shape
         if X is not None:
             # A blank estimator takes the attributes that reading sets.
-            _, shape = read_images(type(self)(), X, reset=True, image_shape=image_shape, channels=self.channels)
+            shape = read_images(
+                type(self)(), X, reset=True, image_shape=image_shape, channels=self.channels
+            ).image_shape
         elif image_shape is not None:
             shape = parse_image_shape(image_shape, self.channels)
         elif fitted:

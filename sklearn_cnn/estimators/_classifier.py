@@ -17,6 +17,7 @@ from torch import nn
 from sklearn_cnn.estimators._base import BaseCNN
 from sklearn_cnn.estimators._sample import Sample, check_weights
 from sklearn_cnn.estimators._split import stratified_split
+from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 from sklearn_cnn.training._loss import WeightedCrossEntropy
 from sklearn_cnn.training._optimizers import Phase, phases
 
@@ -75,6 +76,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     channels : {"auto", "first", "last"}, default="auto"
         Where the channels of X stand. ``"auto"`` recognises 1, 3 and 4 channels; the others allow any
         number.
+    augmenter : ImageAugmenter or None, default=None
+        Random changes of the training images, drawn anew in every epoch and left out of validation and
+        prediction; the same as an ``ImageAugmenter`` before this classifier in a pipeline.
     standardize : bool, default=True
         Whether each channel is brought to mean 0 and standard deviation 1, by the weighted statistics
         of the training images, inside the network. It cancels a per-channel normaliser in a pipeline:
@@ -225,6 +229,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         dropout: float = 0.25,
         image_shape: tuple[int, ...] | None = None,
         channels: str = "auto",
+        augmenter: ImageAugmenter | None = None,
         standardize: bool = True,
         optimizer: Any = "adamw",
         lr: float | str = "auto",
@@ -263,6 +268,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         self.dropout = dropout
         self.image_shape = image_shape
         self.channels = channels
+        self.augmenter = augmenter
         self.standardize = standardize
         self.optimizer = optimizer
         self.lr = lr

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sklearn_cnn.images._moments import Moments
+from sklearn_cnn.images._source import ImageSource
+
 
 @dataclass
 class Sample:
@@ -14,7 +17,7 @@ class Sample:
 
     Attributes
     ----------
-    images : ndarray of shape (n, *sample_shape)
+    images : ImageSource of shape (n, ...)
         As read.
     targets : ndarray of shape (n, ...)
         As the loss takes them.
@@ -24,7 +27,7 @@ class Sample:
         Those to use.
     """
 
-    images: NDArray[Any]
+    images: ImageSource
     targets: NDArray[Any]
     weights: NDArray[np.float64] | None
     rows: NDArray[np.intp]
@@ -46,9 +49,20 @@ def check_weights(weights: NDArray[np.float64], what: str) -> None:
         )
 
 
-def check_range(images: NDArray[Any], precision: str) -> None:
+def survey(sample: Sample, *, statistics: bool) -> Moments:
+    """Go through the images of a sample once, undrawn: their range and, if wanted, the channels' statistics."""
+    moments = Moments("channel")
+    weights = sample.unit_weights() if statistics else None
+    for rows, pixels in sample.images.batches(sample.rows):
+        if statistics:
+            moments.update(pixels, None if weights is None else weights[rows])
+        else:
+            moments.see(pixels)
+    return moments
+
+
+def check_range(low: float, high: float, precision: str) -> None:
     """Refuse pixels whose squares overflow, in the precision of the network or in that of the statistics."""
-    low, high = pixel_range(images)
     limit = 1e150 if precision == "float64" else 1e18
     if max(-low, high) > limit:
         raise ValueError(
@@ -57,18 +71,16 @@ def check_range(images: NDArray[Any], precision: str) -> None:
         )
 
 
-def pixel_range(images: NDArray[Any]) -> tuple[float, float]:
-    return float(images.min()), float(images.max())
+def warn_of_another_range(now: tuple[float, float], fitted: tuple[float, float], *, fractions: bool) -> None:
+    """Warn where pixels look like 0-1 at fit and 0-255 now, or the other way round.
 
-
-def warn_of_another_range(images: NDArray[Any], fitted: tuple[float, float]) -> None:
-    """Warn where pixels look like 0-1 at fit and 0-255 now, or the other way round."""
-    low, high = pixel_range(images)
-    ratio = 16
+    `fractions`: whether the pixels are floats.
+    """
+    (low, high), ratio = now, 16
     brighter = fitted[1] <= 1 < high and high >= ratio * fitted[1] > 0
     # A dark image is nothing to warn of: its values must also be such as no dark image of that range has.
-    fractions = high <= 1 < fitted[1] and images.dtype != np.uint8
-    darker = fitted[0] >= 0 and fitted[1] >= ratio * high > 0 and (fractions or low < 0)
+    scaled = fractions and high <= 1 < fitted[1]
+    darker = fitted[0] >= 0 and fitted[1] >= ratio * high > 0 and (scaled or low < 0)
     if brighter or darker:
         warnings.warn(
             f"the pixels of X go from {low:.3g} to {high:.3g}, but those of the training images went from "

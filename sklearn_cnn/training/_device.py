@@ -1,10 +1,8 @@
-"""Where and how precisely a fit computes, and where its random numbers come from."""
+"""Where and how precisely a fit computes."""
 
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.random import SeedSequence
 
 BFLOAT16_FROM_MACS = 1_000_000
 """Networks with fewer multiply-adds an image train in float32 on a CPU: for them the casts cost more
@@ -91,22 +89,3 @@ def has_native_bfloat16(device: torch.device) -> bool:
             for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         )
     return False
-
-
-def generator(seed: int, *stream: int) -> torch.Generator:
-    """One of the independent random streams of a fit.
-
-    Parameters
-    ----------
-    seed : int
-        The seed of the fit.
-    *stream : int
-        Which stream; another tuple gives independent numbers.
-
-    Returns
-    -------
-    torch.Generator
-        A seeded generator on the CPU.
-    """
-    state = SeedSequence([seed, *stream]).generate_state(1, np.uint64)[0]
-    return torch.Generator("cpu").manual_seed(int(state) & (2**63 - 1))

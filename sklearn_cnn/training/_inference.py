@@ -1,13 +1,14 @@
 """Predictions for many images in the memory of one batch."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from sklearn_cnn._images import ImageShape
+from sklearn_cnn.images._source import ImageSource
 
 BATCH_BYTES = 32 * 2**20
 """The largest map of a prediction batch stays below this: larger batches leave the caches and gain nothing."""
@@ -19,7 +20,12 @@ def prediction_batch_size(largest_map: int) -> int:
 
 
 def predict_outputs(
-    network: nn.Module, images: NDArray[Any], shape: ImageShape, *, batch_size: int, device: torch.device
+    network: nn.Module,
+    images: ImageSource,
+    *,
+    batch_size: int,
+    device: torch.device,
+    look: Callable[[Tensor], None] | None = None,
 ) -> NDArray[Any]:
     """Run a network in evaluation mode.
 
@@ -27,14 +33,14 @@ def predict_outputs(
     ----------
     network : torch.nn.Module
         Already in evaluation mode, so that several threads may predict at once.
-    images : ndarray of shape (n, *shape.sample_shape)
-        Images as stored.
-    shape : ImageShape
-        How one is stored.
+    images : ImageSource of shape (n, ...)
+        The images; random steps are left out.
     batch_size : int
         Images that go through the network at once.
     device : torch.device
         Where the network is.
+    look : callable or None, default=None
+        Is shown every batch before the network.
 
     Returns
     -------
@@ -44,11 +50,13 @@ def predict_outputs(
     outputs: NDArray[Any] | None = None
     with torch.inference_mode():
         for start in range(0, len(images), batch_size):
-            # A copy of the batch: torch refuses negative strides and warns of read-only memory.
-            batch = torch.from_numpy(images[start : start + batch_size].copy()).to(device)
+            batch = images.batch(slice(start, start + batch_size))
+            if look is not None:
+                look(batch)
+            batch = batch.to(device)
             # An image alone would run in another kernel, and be rounded differently than among others.
             n, batch = len(batch), batch if len(batch) > 1 else batch.expand(2, *batch.shape[1:])
-            part = network(shape.to_channels_first(batch))[:n].cpu().numpy()
+            part = network(batch)[:n].cpu().numpy()
             if outputs is None:
                 outputs = np.empty((len(images), *part.shape[1:]), dtype=part.dtype)
             outputs[start : start + batch_size] = part

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, EarlyStopping, InputShapeSetter, LRScheduler
 from torch import Tensor, nn
 
 from sklearn_cnn.exceptions import NonFiniteLossError
+from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.training._batches import Batches
 from sklearn_cnn.training._optimizers import LearningRate, Phase
 from sklearn_cnn.training._progress import Progress
@@ -250,7 +252,7 @@ def train(
         Where the user interrupts. A stop by skorch's ``EarlyStopping``, which raises the same, ends the
         training in the usual way.
     """
-    X, y = batches.shape.to_channels_first(batches.images), batches.targets.cpu().numpy()
+    X, y = _Undrawn(batches.images), batches.targets.cpu().numpy()
     datasets = {"dataset_train": _dataset(net, batches), "dataset_valid": _dataset(net, validation)}
     n_epochs = sum(phase.n_epochs for phase in phases)
     progress = Progress(verbose > 0, n_epochs, len(batches))
@@ -304,11 +306,31 @@ def _end_epoch(net: NeuralNetClassifier, datasets: dict[str, Any]) -> bool:
     return False
 
 
+class _Undrawn:
+    """What skorch's callbacks see of the images: ``(n, c, h, w)``, without random steps, computed as needed."""
+
+    def __init__(self, images: ImageSource) -> None:
+        self.images = images
+        self.shape = (len(images), *images.image_shape.channels_first)
+        self.dtype = images.dtype
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        rows = np.arange(len(self))[key]
+        images = self.images.batch(np.atleast_1d(rows)).cpu().numpy()
+        return images if rows.ndim else images[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return self[:] if dtype is None else self[:].astype(dtype)
+
+
 def _dataset(net: NeuralNetClassifier, batches: Batches | None) -> Any:
     """What skorch's callbacks see of the data: a view, no copy."""
     if batches is None:
         return None
-    whole = net.get_dataset(batches.shape.to_channels_first(batches.images), batches.targets.cpu().numpy())
+    whole = net.get_dataset(_Undrawn(batches.images), batches.targets.cpu().numpy())
     return torch.utils.data.Subset(whole, batches.rows)  # type: ignore[arg-type]
 
 

@@ -1,11 +1,12 @@
-"""Batches and channel statistics."""
+"""Batches."""
 
 import numpy as np
 import pytest
 import torch
 
-from sklearn_cnn._images import ImageShape
-from sklearn_cnn.training._batches import Batches, batch_bounds, channel_statistics
+from sklearn_cnn.images._shape import ImageShape
+from sklearn_cnn.images._source import ImageSource
+from sklearn_cnn.training._batches import Batches, batch_bounds
 
 CPU = torch.device("cpu")
 
@@ -25,7 +26,8 @@ def make(n=23, **settings):
     images = np.arange(n * 6, dtype=np.uint8).reshape(n, 2, 3)
     targets = torch.arange(n)
     defaults = {"batch_size": 5, "device": CPU}
-    return images, Batches(images, ImageShape(2, 3), targets, torch.arange(n).float(), **{**defaults, **settings})
+    source = ImageSource(images, ImageShape(2, 3))
+    return images, Batches(source, targets, torch.arange(n).float(), **{**defaults, **settings})
 
 
 def test_an_epoch_has_every_sample_once_with_its_own_target_and_weight():
@@ -60,7 +62,7 @@ def test_without_shuffling_the_rows_come_in_order():
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
 def test_batches_keep_the_dtype_of_the_images(dtype):
     images = np.zeros((4, 2, 3), dtype=dtype)
-    X, _ = next(iter(Batches(images, ImageShape(2, 3), torch.zeros(4), None, batch_size=2, device=CPU)))
+    X, _ = next(iter(Batches(ImageSource(images, ImageShape(2, 3)), torch.zeros(4), None, batch_size=2, device=CPU)))
     assert X.numpy().dtype == dtype
     assert X.shape == (2, 1, 2, 3)
 
@@ -68,59 +70,10 @@ def test_batches_keep_the_dtype_of_the_images(dtype):
 def test_batches_of_a_read_only_memory_map_are_cut_without_a_warning(tmp_path):
     np.save(tmp_path / "images.npy", np.ones((6, 2, 3), dtype=np.uint8))
     images = np.load(tmp_path / "images.npy", mmap_mode="r")
-    batches = Batches(np.asarray(images), ImageShape(2, 3), torch.zeros(6), None, batch_size=4, device=CPU)
+    batches = Batches(ImageSource(np.asarray(images), ImageShape(2, 3)), torch.zeros(6), None, batch_size=4, device=CPU)
     assert sum(int(X.sum()) for X, _ in batches) == 36
 
 
 def test_the_images_are_not_copied():
     images, batches = make()
-    assert np.shares_memory(images, batches.images)
-
-
-SHAPES = {
-    "hw": ((40, 5, 4), ImageShape(5, 4)),
-    "hwc": ((40, 5, 4, 3), ImageShape(5, 4, 3, "hwc")),
-    "chw": ((40, 3, 5, 4), ImageShape(5, 4, 3, "chw")),
-    "flat": ((40, 60), ImageShape(5, 4, 3, "hwc", flat=True)),
-}
-
-
-@pytest.mark.parametrize("stored", SHAPES)
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
-@pytest.mark.parametrize("chunk", [1, 7, 40])
-def test_channel_statistics_are_those_of_numpy(stored, dtype, chunk):
-    size, shape = SHAPES[stored]
-    images = np.random.default_rng(0).uniform(0, 255, size).astype(dtype)
-    mean, std = channel_statistics(images, shape, chunk=chunk)
-    pixels = shape.to_channels_first(images).astype(np.float64)
-    np.testing.assert_allclose(mean, pixels.mean(axis=(0, 2, 3)), rtol=1e-12)
-    np.testing.assert_allclose(std, pixels.std(axis=(0, 2, 3)), rtol=1e-12)
-
-
-@pytest.mark.parametrize("chunk", [1, 3, 100])
-def test_weights_count_as_repeated_rows(chunk):
-    rng = np.random.default_rng(0)
-    images, counts = rng.normal(size=(20, 3, 3)), rng.integers(0, 4, 20)
-    shape = ImageShape(3, 3)
-    weighted = channel_statistics(images, shape, counts.astype(float), chunk=chunk)
-    repeated = channel_statistics(np.repeat(images, counts, axis=0), shape)
-    np.testing.assert_allclose(weighted, repeated, rtol=1e-12)
-
-
-def test_statistics_are_of_the_named_rows_alone():
-    images = np.stack([np.zeros((2, 2)), np.ones((2, 2)), np.full((2, 2), 100.0)])
-    mean, std = channel_statistics(images, ImageShape(2, 2), rows=np.array([0, 1]))
-    assert (mean[0], std[0]) == (0.5, 0.5)
-
-
-@pytest.mark.parametrize("value", [0.0, 1e-3, 7.0, 1e6, 0.1 + 0.2])
-def test_a_constant_channel_has_deviation_one(value):
-    mean, std = channel_statistics(np.full((10, 3, 3), value), ImageShape(3, 3), chunk=3)
-    np.testing.assert_allclose(mean, value)
-    assert std == 1.0
-
-
-def test_a_large_mean_does_not_cancel_the_deviation():
-    images = 1e8 + np.random.default_rng(0).normal(size=(200, 2, 2))
-    _, std = channel_statistics(images, ImageShape(2, 2), chunk=17)
-    np.testing.assert_allclose(std, images.std(), rtol=1e-6)
+    assert np.shares_memory(images, batches.images.base)

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from sklearn_cnn._random import generator
 from sklearn_cnn.training import _device
 from sklearn_cnn.training._device import (
     BFLOAT16_FROM_MACS,
     available_devices,
-    generator,
     has_native_bfloat16,
     resolve_device,
     resolve_precision,

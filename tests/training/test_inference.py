@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_cnn._images import ImageShape
+from sklearn_cnn.images._shape import ImageShape
+from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.training._inference import BATCH_BYTES, predict_outputs, prediction_batch_size
 
 CPU = torch.device("cpu")
@@ -25,7 +26,9 @@ class Sums(torch.nn.Module):
 def test_an_image_alone_goes_through_the_network_in_company():
     images = np.arange(6, dtype=np.uint8).reshape(1, 3, 2)
     network = Sums()
-    np.testing.assert_array_equal(predict_outputs(network, images, ImageShape(3, 2), batch_size=4, device=CPU), [[15]])
+    np.testing.assert_array_equal(
+        predict_outputs(network, ImageSource(images, ImageShape(3, 2)), batch_size=4, device=CPU), [[15]]
+    )
     assert network.seen == [2]
 
 
@@ -33,7 +36,7 @@ def test_an_image_alone_goes_through_the_network_in_company():
 def test_outputs_come_in_order_whatever_the_batch(n):
     images = np.random.default_rng(0).integers(0, 255, (n, 3, 2), dtype=np.uint8)
     network = Sums()
-    outputs = predict_outputs(network, images, ImageShape(3, 2), batch_size=4, device=CPU)
+    outputs = predict_outputs(network, ImageSource(images, ImageShape(3, 2)), batch_size=4, device=CPU)
     np.testing.assert_array_equal(outputs[:, 0], images.sum(axis=(1, 2)))
     assert max(network.seen) <= 4
     assert sum(network.seen) == n + (n % 4 == 1)
@@ -42,7 +45,7 @@ def test_outputs_come_in_order_whatever_the_batch(n):
 @pytest.mark.parametrize("view", [lambda X: X[::-1], lambda X: X[::2], np.asfortranarray], ids=["back", "step", "F"])
 def test_any_view_of_an_array_is_read(view):
     images = view(np.arange(48.0).reshape(8, 3, 2))
-    outputs = predict_outputs(Sums(), images, ImageShape(3, 2), batch_size=3, device=CPU)
+    outputs = predict_outputs(Sums(), ImageSource(images, ImageShape(3, 2)), batch_size=3, device=CPU)
     np.testing.assert_array_equal(outputs[:, 0], images.sum(axis=(1, 2)))
 
 

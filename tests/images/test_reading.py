@@ -13,18 +13,19 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 
 from sklearn_cnn import CNNClassifier
-from sklearn_cnn._images import ImageShape, as_array, infer_image_shape, parse_image_shape, read_images
+from sklearn_cnn.images._reading import as_array, read_images
+from sklearn_cnn.images._shape import ImageShape, infer_image_shape, parse_image_shape
 
 
 class Reader(BaseEstimator):
     """An estimator that does nothing but read images."""
 
     def fit(self, X, image_shape=None, channels="auto"):
-        self.images_, _ = read_images(self, X, reset=True, image_shape=image_shape, channels=channels)
+        self.images_ = read_images(self, X, reset=True, image_shape=image_shape, channels=channels).base
         return self
 
     def read(self, X):
-        return read_images(self, X, reset=False)[0]
+        return read_images(self, X, reset=False).base
 
 
 def read(X, **settings):

@@ -1,0 +1,116 @@
+"""Statistics of pixels that are seen a batch at a time."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+REDUCED = {"channel": (0, 2, 3), "pixel": (0,), "all": (0, 1, 2, 3)}
+"""Axes of ``(n, c, h, w)`` that one statistic is taken over."""
+
+
+class Moments:
+    """Weighted mean, variance and range.
+
+    Parameters
+    ----------
+    per : {"channel", "pixel", "all"}
+        What has statistics of its own.
+
+    Attributes
+    ----------
+    n_images : int
+        Images seen.
+    total : float
+        Their weight.
+    mean, squares : ndarray
+        Mean, and weighted sum of the squared deviations from it, in float64. Of shape ``(c, 1, 1)``,
+        ``(c, h, w)`` or ``(1, 1, 1)``, as `per` says.
+    low, high : ndarray
+        Least and largest value, of the same shape.
+    """
+
+    def __init__(self, per: str) -> None:
+        self.per = per
+        self.n_images = 0
+        self.total = 0.0
+        self.mean: Any = 0.0
+        self.squares: Any = 0.0
+        self.low: Any = np.inf
+        self.high: Any = -np.inf
+
+    def see(self, pixels: Tensor) -> None:
+        """Take in the range of a batch, and nothing else.
+
+        Parameters
+        ----------
+        pixels : Tensor of shape (n, c, h, w)
+            Images of any real dtype.
+        """
+        dims = REDUCED[self.per]
+        self.n_images += len(pixels)
+        self.low = np.minimum(self.low, pixels.amin(dims, keepdim=True)[0].cpu().numpy())
+        self.high = np.maximum(self.high, pixels.amax(dims, keepdim=True)[0].cpu().numpy())
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Least and largest value of all."""
+        return float(np.min(self.low)), float(np.max(self.high))
+
+    def update(self, pixels: Tensor, weights: NDArray[np.float64] | None = None) -> None:
+        """Take in a batch.
+
+        Parameters
+        ----------
+        pixels : Tensor of shape (n, c, h, w)
+            Images of any real dtype.
+        weights : ndarray of shape (n,) or None, default=None
+            Weights of the images. One of weight 0 counts for the range alone.
+        """
+        self.see(pixels)
+        dims = REDUCED[self.per]
+        w = np.ones(len(pixels)) if weights is None else weights
+        if not w.any():
+            return
+        # Chan, Golub and LeVeque, "Algorithms for computing the sample variance", The American Statistician
+        # 37, 1983: two parts are merged by their means and squared deviations. Raw squares would cancel.
+        x = pixels.to(torch.float64)
+        share = torch.from_numpy(w / w.sum()).to(x.device)
+        mean = _weighted(x, share, dims)
+        squares = _weighted((x - mean).square_(), share, dims).cpu().numpy()[0] * w.sum()
+        delta = mean.cpu().numpy()[0] - self.mean
+        total = self.total + w.sum()
+        with np.errstate(over="ignore", invalid="ignore"):  # callers that cannot use so large a spread look at the range
+            self.mean = self.mean + delta * (w.sum() / total)
+            self.squares = self.squares + squares + delta**2 * (self.total * w.sum() / total)
+        self.total = total
+
+    @property
+    def variance(self) -> NDArray[np.float64]:
+        """Mean squared deviation; 0 where all values are equal, also where rounding made it another."""
+        return np.where(self.low == self.high, 0.0, self.squares / self.total)
+
+    @property
+    def std(self) -> NDArray[np.float64]:
+        """Standard deviation, 1 where a value is constant but for rounding."""
+        return scale_of(np.sqrt(self.variance), self.mean)
+
+    @property
+    def center(self) -> NDArray[np.float64]:
+        """The mean; the very value where all are equal, so that it subtracts to zero."""
+        return np.where(self.low == self.high, self.low, self.mean).astype(np.float64)
+
+
+def scale_of(spread: Any, about: Any) -> Any:
+    """What to divide by: a spread, or 1 where that is 0, or within rounding of the values it is the spread of."""
+    rounding = 10 * np.finfo(np.float64).eps
+    return np.where((spread <= rounding * np.abs(about)) | (spread < np.finfo(np.float32).tiny), 1.0, spread)
+
+
+def _weighted(x: Tensor, share: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Mean over `dims`, images weighted by shares that add up to 1; ``(1, ...)``."""
+    inner = dims[1:]
+    means = x.mean(dim=inner, keepdim=True) if inner else x
+    return (share @ means.flatten(1)).view(1, *means.shape[1:])

@@ -1,0 +1,264 @@
+"""Images that are computed when they are needed."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from numpy.lib.mixins import NDArrayOperatorsMixin
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sklearn_cnn._random import generator
+from sklearn_cnn.images._shape import ImageShape
+
+CHUNK_VALUES = 2**22
+"""Pixels that are held at once where a whole source is gone through."""
+
+_DRAWN_TOGETHER = 16
+"""Images that share a stream of random numbers in the one draw that NumPy sees. A single image costs the draw of
+its group, so the groups are small."""
+
+
+class Step(Protocol):
+    """One function of a recipe. Steps are frozen dataclasses, so that they pickle and hash."""
+
+    random: ClassVar[bool]
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Compute new images ``(n, c, h, w)`` of the same shape, without writing to the old."""
+
+    def dtype(self, dtype: Any) -> Any:
+        """Dtype of what comes out, given that of what goes in."""
+
+
+class ImageSource(NDArrayOperatorsMixin):
+    """Images that look like an array and are computed when they are used.
+
+    A source has a *base*, which holds images or decodes them from files, and a *recipe* of steps that a
+    batch goes through. A network that is trained on a source draws the random steps anew in every epoch,
+    and leaves them out where it predicts. Everything else sees one fixed draw: ``np.asarray(source)``
+    gives the same array every time, and a part of a source gives the same images as the whole.
+
+    Sources come out of ``ImageAugmenter.fit_transform`` and of a lazy ``ImageReader``; they are not made
+    by hand.
+
+    Parameters
+    ----------
+    base : ndarray, Tensor or sequence of files
+        Whatever gives images of shape ``(k, *sample_shape)`` for an array of ``k`` indices.
+    image_shape : ImageShape
+        How one image is stored.
+    recipe : tuple of steps, default=()
+        Functions from images to images.
+    rows : ndarray of int or None, default=None
+        Which images of the base this source has, by default all.
+
+    Attributes
+    ----------
+    image_shape : ImageShape
+        How one image is stored.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_cnn import ImageAugmenter
+    >>> X = load_digits().images
+    >>> source = ImageAugmenter(rotation=15, random_state=0).fit_transform(X)
+    >>> source
+    <ImageSource of shape (1797, 8, 8), float64, random>
+    >>> np.array_equal(np.asarray(source)[3:5], np.asarray(source[3:5]))
+    True
+    """
+
+    def __init__(
+        self,
+        base: Any,
+        image_shape: ImageShape,
+        recipe: tuple[Step, ...] = (),
+        rows: NDArray[np.intp] | None = None,
+    ) -> None:
+        self.base = base
+        self.image_shape = image_shape
+        self.recipe = recipe
+        self.rows = rows
+
+    # What it has of an array.
+
+    def __len__(self) -> int:
+        return len(self.base) if self.rows is None else len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array that this stands for."""
+        return (len(self), *self.image_shape.sample_shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return 1 + len(self.image_shape.sample_shape)
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return len(self) * self.image_shape.n_values
+
+    @property
+    def dtype(self) -> Any:
+        """Dtype of the array that this stands for."""
+        dtype = self.base.dtype
+        for step in self.recipe:
+            dtype = step.dtype(dtype)
+        return dtype
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
+            key = key[0]  # so scikit-learn selects samples
+        if isinstance(key, tuple) or key is None or key is Ellipsis:
+            return np.asarray(self)[key]
+        rows = np.arange(len(self))[key]
+        if rows.ndim == 0:
+            return np.asarray(self._part(rows[None]))[0]
+        return self._part(rows) if rows.ndim == 1 else np.asarray(self)[key]
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        for rows in self._chunks():
+            yield from np.asarray(self._part(rows))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("the images of an ImageSource are computed, so they cannot be had without a copy.")
+        images = self._fill(self._drawn_once if self.random_steps else self.batch)
+        return images if dtype is None else images.astype(dtype, copy=False)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        arrays = [np.asarray(value) if isinstance(value, ImageSource) else value for value in inputs]
+        return getattr(ufunc, method)(*arrays, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"an ImageSource has no {name!r}: its images are computed when they are used. np.asarray(X) gives an array."
+        )
+
+    def __repr__(self) -> str:
+        return f"<ImageSource of shape {self.shape}, {self.dtype}{', random' * bool(self.random_steps)}>"
+
+    # What the steps of a pipeline and a network do with it.
+
+    @property
+    def random_steps(self) -> list[Any]:
+        """The steps that draw."""
+        return [step for step in self.recipe if step.random]
+
+    @property
+    def plain(self) -> bool:
+        """Whether this is an array and nothing more."""
+        return isinstance(self.base, np.ndarray) and self.rows is None and not self.recipe
+
+    def then(self, *steps: Step) -> "ImageSource":
+        """The source whose images go through further steps."""
+        return ImageSource(self.base, self.image_shape, self.recipe + steps, self.rows)
+
+    def on(self, device: torch.device) -> "ImageSource":
+        """The source whose base is in the memory of a device; itself for the CPU and for files."""
+        if device.type == "cpu" or not isinstance(self.base, np.ndarray):
+            return self
+        return ImageSource(torch.from_numpy(self.base.copy()).to(device), self.image_shape, self.recipe, self.rows)
+
+    def batch(self, rows: Any, draws: Sequence[torch.Generator] | None = None) -> Tensor:
+        """Compute some of the images.
+
+        Parameters
+        ----------
+        rows : ndarray of int, or slice
+            Which.
+        draws : sequence of torch.Generator or None, default=None
+            One for each random step, on the device of the base; None leaves the random steps out.
+
+        Returns
+        -------
+        Tensor of shape (k, c, h, w)
+            A copy.
+        """
+        images = self.image_shape.to_channels_first(self._of_base(rows))
+        remaining = None if draws is None else iter(draws)
+        for step in self.recipe:
+            if not step.random:
+                images = step(images, None)
+            elif remaining is not None:
+                images = step(images, next(remaining))
+        return images
+
+    def batches(self, rows: NDArray[np.intp] | None = None) -> Iterator[tuple[NDArray[np.intp], Tensor]]:
+        """Go through the images without random steps, in the memory of a few.
+
+        Parameters
+        ----------
+        rows : ndarray of int or None, default=None
+            Which, by default all.
+
+        Yields
+        ------
+        rows : ndarray of int
+            Indices of a batch.
+        images : Tensor of shape (k, c, h, w)
+            Its images.
+        """
+        for chunk in self._chunks():
+            part = chunk if rows is None else rows[chunk[chunk < len(rows)]]
+            if len(part):
+                yield part, self.batch(part)
+
+    def images(self) -> NDArray[Any]:
+        """All images without random steps, as stored; the base itself where it is those.
+
+        Returns
+        -------
+        ndarray of shape (n, *sample_shape)
+            The images.
+        """
+        return self.base if self.plain else self._fill(self.batch)
+
+    def _of_base(self, rows: Any) -> Tensor:
+        index = rows if self.rows is None else self.rows[rows]
+        if isinstance(self.base, Tensor):
+            return self.base[index if isinstance(index, slice) else torch.from_numpy(index).to(self.base.device)]
+        images = self.base[index]
+        # Slices of an array are views, whose memory may be read-only: torch takes copies.
+        return torch.from_numpy(images.copy() if isinstance(index, slice) else images)
+
+    def _part(self, rows: NDArray[np.intp]) -> "ImageSource":
+        return ImageSource(self.base, self.image_shape, self.recipe, rows if self.rows is None else self.rows[rows])
+
+    def _chunks(self) -> Iterator[NDArray[np.intp]]:
+        size = max(1, CHUNK_VALUES // self.image_shape.n_values)
+        for start in range(0, len(self), size):
+            yield np.arange(start, min(start + size, len(self)))
+
+    def _fill(self, compute: Any) -> NDArray[Any]:
+        """An array of what is computed for the rows, a chunk at a time."""
+        filled = np.empty(self.shape, self.dtype)
+        for rows in self._chunks():
+            filled[rows] = self.image_shape.from_channels_first(compute(rows)).cpu().numpy()
+        return filled
+
+    def _drawn_once(self, rows: NDArray[np.intp]) -> Tensor:
+        """Images as NumPy sees them: what an image looks like depends on its place in the base alone."""
+        index = rows if self.rows is None else self.rows[rows]
+        groups, members = np.unique(index // _DRAWN_TOGETHER, return_inverse=True)
+        images = self.image_shape.to_channels_first(self._of_base(rows))
+        drawn: Tensor | None = None
+        for i, group in enumerate(groups):
+            mine = np.flatnonzero(members == i)
+            place = torch.from_numpy(index[mine] - group * _DRAWN_TOGETHER)
+            # Images that are not wanted are left blank: what is drawn for an image does not depend on the pixels.
+            part = images.new_zeros((_DRAWN_TOGETHER, *images.shape[1:]))
+            part[place] = images[torch.from_numpy(mine)]
+            for number, step in enumerate(self.recipe):
+                part = step(part, generator(step.seed, int(group), number) if step.random else None)  # type: ignore[attr-defined]
+            if drawn is None:
+                drawn = part.new_empty((len(images), *part.shape[1:]))
+            drawn[torch.from_numpy(mine)] = part[place]
+        assert drawn is not None
+        return drawn

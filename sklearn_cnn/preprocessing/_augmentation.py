@@ -1,0 +1,348 @@
+"""Augmentation of a batch: first every image's parameters are drawn, then they are applied to the pixels."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+PADDING_MODES = {"constant": "zeros", "replicate": "border", "reflect": "reflection"}
+"""Names of the fill modes in ``torch.nn.functional.grid_sample``."""
+
+# Zhong et al. 2020, section 4: the least and largest share of the image that is erased, and the bounds of the
+# ratio of the sides of the rectangle.
+ERASED_AREA = (0.02, 0.4)
+ERASED_RATIO = (0.3, 1 / 0.3)
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in a grey image: Recommendation ITU-R BT.601."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What is drawn for the images of a batch; None for what is off.
+
+    Attributes
+    ----------
+    rotation, shear : Tensor of shape (n,) or None
+        Degrees; rotation counter-clockwise, shear to the left above the centre and to the right below.
+    zoom : Tensor of shape (n,) or None
+        Factors; above 1 what is seen grows.
+    shift : Tensor of shape (n, 2) or None
+        Down and to the right, in pixels.
+    flip : Tensor of shape (n, 2) or None
+        -1 where an image is flipped top to bottom, and left to right; otherwise 1.
+    brightness, contrast, saturation : Tensor of shape (n,) or None
+        Factors.
+    noise : Tensor of shape (n, c, h, w) or None
+        What is added to the pixels.
+    erased : Tensor of shape (n, 4) or None
+        Top, left, bottom and right of the rectangle that is erased, in pixels; empty where none is.
+    """
+
+    rotation: Tensor | None = None
+    shear: Tensor | None = None
+    zoom: Tensor | None = None
+    shift: Tensor | None = None
+    flip: Tensor | None = None
+    brightness: Tensor | None = None
+    contrast: Tensor | None = None
+    saturation: Tensor | None = None
+    noise: Tensor | None = None
+    erased: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A random step of a recipe. The attributes are the parameters of ``ImageAugmenter``, pairs spelt out.
+
+    Attributes
+    ----------
+    shift : (float, float)
+        Largest shift down and to the right, as fractions of the sides.
+    zoom : (float, float)
+        Least and largest factor.
+    seed : int
+        Seed of the one draw that NumPy sees.
+    seed_of_fit : bool
+        Whether a fit draws from its own seed rather than from this one.
+    """
+
+    rotation: float
+    shift: tuple[float, float]
+    zoom: tuple[float, float]
+    shear: float
+    crop: int
+    horizontal_flip: float
+    vertical_flip: float
+    brightness: float
+    contrast: float
+    saturation: float
+    erasing: float
+    noise: float
+    fill_mode: str
+    fill_value: float
+    interpolation: str
+    seed: int
+    seed_of_fit: bool
+
+    random: ClassVar[bool] = True
+
+    def __call__(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Draw for a batch and apply it."""
+        assert generator is not None
+        draws = draw(self, tuple(images.shape), generator)
+        # Whole pixels are copied: an interpolation would change them by rounding, and take twice the time.
+        turned = self.rotation or self.shear or any(self.shift) or self.zoom != (1.0, 1.0)
+        interpolation = self.interpolation if turned else "nearest"
+        return apply(images, draws, fill_mode=self.fill_mode, fill_value=self.fill_value, interpolation=interpolation)
+
+    def dtype(self, dtype: Any) -> Any:
+        """Images keep their dtype."""
+        return dtype
+
+    @property
+    def does_nothing(self) -> bool:
+        """Whether every image comes out as it goes in."""
+        amounts = (self.rotation, *self.shift, self.shear, self.crop, self.horizontal_flip, self.vertical_flip)
+        colours = (self.brightness, self.contrast, self.saturation, self.erasing, self.noise)
+        return self.zoom == (1.0, 1.0) and not any(amounts) and not any(colours)
+
+
+def draw(settings: Augmentation, shape: tuple[int, ...], generator: torch.Generator) -> Draws:
+    """Draw the parameters of every image of a batch.
+
+    Parameters
+    ----------
+    settings : Augmentation
+        How far images may be changed.
+    shape : (int, int, int, int)
+        Shape of the batch, ``(n, c, h, w)``.
+    generator : torch.Generator
+        Where the numbers come from, and on which device they are.
+
+    Returns
+    -------
+    Draws
+        The parameters; None for what is off.
+    """
+    n, _, height, width = shape
+    sides = torch.tensor([height, width], dtype=torch.float32, device=generator.device)
+
+    def uniform(low: float, high: float, *size: int) -> Tensor:
+        values = torch.rand(n, *size, generator=generator, device=generator.device)
+        return values.mul_(high - low).add_(low)
+
+    def around(fraction: float) -> Tensor | None:
+        return uniform(1 - fraction, 1 + fraction) if fraction else None
+
+    shift = None
+    if any(settings.shift):
+        shift = uniform(-1, 1, 2) * (sides * torch.tensor(settings.shift, device=generator.device))
+    if settings.crop:
+        size = (n, 2)
+        moved = torch.randint(
+            -settings.crop, settings.crop + 1, size, generator=generator, device=generator.device
+        ).float()
+        shift = moved if shift is None else shift + moved
+    flip = None
+    if settings.vertical_flip or settings.horizontal_flip:
+        chances = torch.tensor([settings.vertical_flip, settings.horizontal_flip], device=generator.device)
+        flip = torch.where(uniform(0, 1, 2) < chances, -1.0, 1.0)
+    return Draws(
+        rotation=uniform(-settings.rotation, settings.rotation) if settings.rotation else None,
+        shear=uniform(-settings.shear, settings.shear) if settings.shear else None,
+        zoom=uniform(*settings.zoom) if settings.zoom != (1.0, 1.0) else None,
+        shift=shift,
+        flip=flip,
+        brightness=around(settings.brightness),
+        contrast=around(settings.contrast),
+        saturation=around(settings.saturation),
+        noise=_noise(settings.noise, shape, generator) if settings.noise else None,
+        erased=_rectangles(settings.erasing, sides, uniform) if settings.erasing else None,
+    )
+
+
+def _noise(std: float, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator, device=generator.device).mul_(std)
+
+
+def _rectangles(probability: float, sides: Tensor, uniform: Any) -> Tensor:
+    """Rectangles as in Zhong et al. 2020, algorithm 1, but cut where they are longer than the image, not drawn anew."""
+    area = uniform(*ERASED_AREA) * sides.prod()
+    ratio = uniform(*ERASED_RATIO)
+    size = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], dim=1).round_()
+    size = torch.minimum(size.clamp_(min=1), sides)
+    size[uniform(0, 1) >= probability] = 0
+    start = (uniform(0, 1, 2) * (sides - size + 1)).floor_()
+    return torch.cat([start, start + size], dim=1)
+
+
+def apply(
+    images: Tensor,
+    draws: Draws,
+    *,
+    fill_mode: str = "constant",
+    fill_value: float = 0.0,
+    interpolation: str = "bilinear",
+) -> Tensor:
+    """Change images by what was drawn for them.
+
+    Parameters
+    ----------
+    images : Tensor of shape (n, c, h, w)
+        uint8, float32 or float64.
+    draws : Draws
+        Parameters of every image.
+    fill_mode, fill_value, interpolation : str, float, str
+        As of ``ImageAugmenter``.
+
+    Returns
+    -------
+    Tensor of shape (n, c, h, w)
+        Of the dtype of `images`; uint8 rounded and kept between 0 and 255.
+    """
+    x = images if images.is_floating_point() else images.to(torch.float32)
+    matrix = affine_matrix(draws, *images.shape[2:])
+    if matrix is not None:
+        x = _resample(x, matrix.to(x.dtype), fill_mode, fill_value, interpolation)
+    if draws.brightness is not None:
+        x = x * _per_image(draws.brightness, x)
+    if draws.contrast is not None:
+        mean = x.mean(dim=(1, 2, 3), keepdim=True)
+        x = torch.lerp(mean, x, _per_image(draws.contrast, x))
+    if draws.saturation is not None:
+        luma = torch.tensor(LUMA, dtype=x.dtype, device=x.device)
+        grey = torch.einsum("nchw,c->nhw", x[:, :3], luma)[:, None]
+        coloured = torch.lerp(grey, x[:, :3], _per_image(draws.saturation, x))
+        x = torch.cat([coloured, x[:, 3:]], dim=1)
+    if draws.noise is not None:
+        x = x + draws.noise.to(x.dtype)
+    if draws.erased is not None:
+        x = torch.where(_inside(draws.erased, *x.shape[2:]), fill_value, x)
+    return x if images.is_floating_point() else x.round_().clamp_(0, 255).to(images.dtype)
+
+
+def _per_image(values: Tensor, images: Tensor) -> Tensor:
+    return values.to(images.dtype)[:, None, None, None]
+
+
+def _inside(rectangles: Tensor, height: int, width: int) -> Tensor:
+    """Where the pixels of each rectangle are, ``(n, 1, h, w)``."""
+    top, left, bottom, right = rectangles.unbind(1)
+    y = torch.arange(height, device=rectangles.device)
+    x = torch.arange(width, device=rectangles.device)
+    rows = (y >= top[:, None]) & (y < bottom[:, None])
+    columns = (x >= left[:, None]) & (x < right[:, None])
+    return (rows[:, :, None] & columns[:, None, :])[:, None]
+
+
+def affine_matrix(draws: Draws, height: int, width: int) -> Tensor | None:
+    """Compose the geometric changes: where in the image each pixel of the result comes from.
+
+    An image is flipped, zoomed, sheared, rotated and shifted, in this order, about its centre.
+
+    Parameters
+    ----------
+    draws : Draws
+        Parameters of every image.
+    height, width : int
+        Sides of an image, in pixels.
+
+    Returns
+    -------
+    Tensor of shape (n, 2, 3) or None
+        Matrices that take ``(x, y, 1)`` of the result to ``(x, y)`` of the image, in the coordinates of
+        ``torch.nn.functional.grid_sample``, which go from -1 to 1 along each side; None where nothing moves.
+    """
+    moves = (draws.rotation, draws.shear, draws.zoom, draws.shift, draws.flip)
+    given = [value for value in moves if value is not None]
+    if not given:
+        return None
+    ones = torch.ones(len(given[0]), device=given[0].device)
+    angle = ones * 0 if draws.rotation is None else draws.rotation.deg2rad()
+    slope = ones * 0 if draws.shear is None else draws.shear.deg2rad().tan()
+    zoom = ones if draws.zoom is None else draws.zoom
+    flip = torch.stack([ones, ones], dim=1) if draws.flip is None else draws.flip
+    down, right = (ones * 0, ones * 0) if draws.shift is None else draws.shift.unbind(1)
+    # Undone from the last to the first, x to the right and y down: a rotation, a shear, a zoom, a flip.
+    cos, sin = angle.cos(), angle.sin()
+    from_x = torch.stack([cos - slope * sin, sin], dim=1) * flip.flip(1) / zoom[:, None]  # (to x, to y)
+    from_y = torch.stack([-sin - slope * cos, cos], dim=1) * flip.flip(1) / zoom[:, None]
+    moved = -from_x * right[:, None] - from_y * down[:, None]
+    sides = torch.tensor([width, height], dtype=torch.float32, device=ones.device)
+    return torch.stack([from_x * (width / sides), from_y * (height / sides), moved * (2 / sides)], dim=2)
+
+
+def sampling_grid(matrix: Tensor, height: int, width: int) -> Tensor:
+    """Where each pixel of the result comes from.
+
+    ``torch.nn.functional.affine_grid`` does the same by a product of matrices of three columns, which
+    takes ten times as long as these two sums (1 ms against 0.1 ms for 128 images of 28×28, one thread).
+
+    Parameters
+    ----------
+    matrix : Tensor of shape (n, 2, 3)
+        As of `affine_matrix`.
+    height, width : int
+        Sides of an image, in pixels.
+
+    Returns
+    -------
+    Tensor of shape (n, height, width, 2)
+        x and y, from -1 to 1.
+    """
+    x = _centres(width, matrix)
+    y = _centres(height, matrix)
+    columns = matrix[:, :, 0, None] * x  # (n, 2, width)
+    rows = torch.addcmul(matrix[:, :, 2, None], matrix[:, :, 1, None], y)  # (n, 2, height)
+    return (rows[:, :, :, None] + columns[:, :, None]).permute(0, 2, 3, 1)
+
+
+def _centres(side: int, like: Tensor) -> Tensor:
+    """Centres of the pixels along a side that goes from -1 to 1."""
+    return (torch.arange(side, dtype=like.dtype, device=like.device) * 2 + 1) / side - 1
+
+
+def _resample(x: Tensor, matrix: Tensor, fill_mode: str, fill_value: float, interpolation: str) -> Tensor:
+    grid = sampling_grid(matrix, *x.shape[2:])
+    # Outside pixels are zeros to grid_sample; images are moved so that zero is the fill value.
+    offset = fill_value if fill_mode == "constant" else 0.0
+    x = x - offset if offset else x
+    x = F.grid_sample(x, grid, mode=interpolation, padding_mode=PADDING_MODES[fill_mode], align_corners=False)
+    return x + offset if offset else x
+
+
+def read_pair(value: Any, name: str, low: float, high: float, what: str) -> tuple[float, float]:
+    """Read a pair of numbers.
+
+    Parameters
+    ----------
+    value : sequence
+        The parameter.
+    name : str
+        Its name.
+    low, high : float
+        Bounds of the numbers, `low` included where it is 0.
+    what : str
+        What the pair means.
+
+    Returns
+    -------
+    (float, float)
+        The numbers.
+
+    Raises
+    ------
+    ValueError
+        Where it is no pair, or a number is out of bounds.
+    """
+    numbers = np.asarray(value, dtype=object).ravel()
+    valid = len(numbers) == 2 and all(
+        isinstance(number, int | float | np.number) and low <= float(number) <= high for number in numbers
+    )
+    if not valid:
+        raise ValueError(f"{name} is a number or a pair {what}; got {value!r}.")
+    return float(numbers[0]), float(numbers[1])

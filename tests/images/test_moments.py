@@ -1,0 +1,77 @@
+"""Statistics of pixels, a batch at a time."""
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_cnn.images._moments import Moments
+from sklearn_cnn.images._shape import ImageShape
+
+AXES = {"channel": (0, 2, 3), "pixel": (0,), "all": (0, 1, 2, 3)}
+
+
+def moments_of(images, shape, weights=None, chunk=1000, per="channel"):
+    moments = Moments(per)
+    for start in range(0, len(images), chunk):
+        part = slice(start, start + chunk)
+        pixels = shape.to_channels_first(torch.from_numpy(images[part].copy()))
+        moments.update(pixels, None if weights is None else weights[part])
+    return moments
+
+
+SHAPES = {
+    "hw": ((40, 5, 4), ImageShape(5, 4)),
+    "hwc": ((40, 5, 4, 3), ImageShape(5, 4, 3, "hwc")),
+    "chw": ((40, 3, 5, 4), ImageShape(5, 4, 3, "chw")),
+    "flat": ((40, 60), ImageShape(5, 4, 3, "hwc", flat=True)),
+}
+
+
+@pytest.mark.parametrize("stored", SHAPES)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("chunk", [1, 7, 40])
+@pytest.mark.parametrize("per", AXES)
+def test_statistics_are_those_of_numpy(stored, dtype, chunk, per):
+    size, shape = SHAPES[stored]
+    images = np.random.default_rng(0).uniform(0, 255, size).astype(dtype)
+    moments = moments_of(images, shape, chunk=chunk, per=per)
+    pixels = shape.to_channels_first(images).astype(np.float64)
+    expected = {name: getattr(pixels, name)(axis=AXES[per], keepdims=True)[0] for name in ("mean", "std", "min", "max")}
+    np.testing.assert_allclose(moments.mean, expected["mean"], rtol=1e-12)
+    np.testing.assert_allclose(moments.std, expected["std"], rtol=1e-12)
+    np.testing.assert_array_equal(moments.low, expected["min"])
+    np.testing.assert_array_equal(moments.high, expected["max"])
+    assert moments.n_images == 40
+    assert moments.range == (pixels.min(), pixels.max())
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+def test_weights_count_as_repeated_rows(chunk):
+    rng = np.random.default_rng(0)
+    images, counts = rng.normal(size=(20, 3, 3)), rng.integers(0, 4, 20)
+    shape = ImageShape(3, 3)
+    weighted = moments_of(images, shape, counts.astype(float), chunk=chunk)
+    repeated = moments_of(np.repeat(images, counts, axis=0), shape)
+    np.testing.assert_allclose(weighted.mean, repeated.mean, rtol=1e-12)
+    np.testing.assert_allclose(weighted.variance, repeated.variance, rtol=1e-12)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-3, 7.0, 1e6, 0.1 + 0.2])
+def test_a_constant_channel_has_deviation_one(value):
+    moments = moments_of(np.full((10, 3, 3), value), ImageShape(3, 3), chunk=3)
+    assert moments.center == value  # to the last bit, so that it subtracts to zero
+    assert moments.std == 1.0
+    assert moments.variance == 0.0
+
+
+def test_a_large_mean_does_not_cancel_the_deviation():
+    images = 1e8 + np.random.default_rng(0).normal(size=(200, 2, 2))
+    moments = moments_of(images, ImageShape(2, 2), chunk=17)
+    np.testing.assert_allclose(moments.std.item(), images.std(), rtol=1e-6)
+
+
+def test_a_range_alone_needs_no_statistics():
+    moments = Moments("channel")
+    moments.see(torch.tensor([[[[3, 5]], [[0, 9]]]], dtype=torch.uint8))
+    assert moments.range == (0.0, 9.0)
+    assert moments.high.ravel().tolist() == [5, 9]
