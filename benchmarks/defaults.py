@@ -9,33 +9,20 @@ folder with the four idx files of MNIST or Fashion-MNIST, plain or gzipped, and 
 """
 
 import argparse
-import gzip
 import platform
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import sklearn
 import torch
+from idx import read_idx_folder
 from sklearn.datasets import load_digits
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 
 from sklearn_cnn import CNNClassifier
 
 FOLDS = {"file order": StratifiedKFold(5), "shuffled": StratifiedKFold(5, shuffle=True, random_state=0)}
-
-
-def read_idx(folder, name):
-    """Read an idx file of bytes; its header has the sizes of the axes as big-endian integers."""
-    for path, opener in ((folder / name, open), (folder / f"{name}.gz", gzip.open)):
-        if path.exists():
-            with opener(path, "rb") as file:
-                content = file.read()
-            n_axes = content[3]
-            shape = np.frombuffer(content, ">i4", n_axes, offset=4)
-            return np.frombuffer(content, np.uint8, offset=4 + 4 * n_axes).reshape(shape)
-    sys.exit(f"{folder} has neither {name} nor {name}.gz: pass a folder with the idx files of MNIST or Fashion-MNIST.")
 
 
 def on_digits(settings, seeds):
@@ -58,11 +45,7 @@ def on_digits(settings, seeds):
 
 
 def on_idx(settings, seeds, folder):
-    X, y, X_test, y_test = (
-        read_idx(folder, f"{part}-{kind}-ubyte")
-        for part in ("train", "t10k")
-        for kind in ("images-idx3", "labels-idx1")
-    )
+    X, y, X_test, y_test = read_idx_folder(folder)
     for text in settings:
         parameters = eval(f"dict({text})")
         scores, seconds = [], []

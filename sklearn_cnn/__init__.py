@@ -3,6 +3,7 @@
 from sklearn_cnn.estimators._classifier import CNNClassifier
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 from sklearn_cnn.preprocessing._normalizer import ImageNormalizer
+from sklearn_cnn.preprocessing._reader import ImageReader
 
-__all__ = ["CNNClassifier", "ImageAugmenter", "ImageNormalizer"]
+__all__ = ["CNNClassifier", "ImageAugmenter", "ImageNormalizer", "ImageReader"]
 __version__ = "0.1.0"

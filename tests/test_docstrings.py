@@ -3,6 +3,7 @@
 import inspect
 import re
 
+import numpy as np
 import pytest
 from numpydoc.docscrape import NumpyDocString
 from numpydoc.validate import validate
@@ -63,7 +64,8 @@ def test_every_fitted_attribute_is_described(name):
     estimator = getattr(sklearn_cnn, name)()
     if "max_epochs" in estimator.get_params():
         estimator.set_params(max_epochs=1)
-    fitted = estimator.fit(digits.images[:40], digits.target[:40])
+    images = digits.images[:40].astype(np.uint8) if name == "ImageReader" else digits.images[:40]
+    fitted = estimator.fit(images, digits.target[:40])
     described = {entry.name for entry in NumpyDocString(inspect.getdoc(type(fitted)))["Attributes"]}
     there = {attribute for attribute in vars(fitted) if attribute.endswith("_") and not attribute.startswith("_")}
     assert there == described - {"feature_names_in_"}

@@ -117,7 +117,7 @@ def parse_image_shape(image_shape: Any, channels: str = "auto") -> ImageShape:
         Where the tuple has another length, a side below 1, or channels at both ends or neither.
     """
     sides = tuple(image_shape) if hasattr(image_shape, "__iter__") else ()
-    if len(sides) not in (2, 3) or not all(_is_side(side) for side in sides):
+    if len(sides) not in (2, 3) or not all(is_side(side) for side in sides):
         raise ValueError(f"image_shape is (h, w), (h, w, c) or (c, h, w) with positive integers; got {image_shape!r}.")
     sides = tuple(int(side) for side in sides)
     if len(sides) == 2:
@@ -127,7 +127,8 @@ def parse_image_shape(image_shape: Any, channels: str = "auto") -> ImageShape:
     return ImageShape(named["h"], named["w"], named["c"], axes)
 
 
-def _is_side(side: Any) -> bool:
+def is_side(side: Any) -> bool:
+    """Whether a value can be the side of an image: a positive whole number."""
     return isinstance(side, int | np.integer) and not isinstance(side, bool) and int(side) > 0
 
 

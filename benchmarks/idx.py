@@ -1,0 +1,27 @@
+"""Reading the idx files of MNIST and Fashion-MNIST, for the other scripts of this folder."""
+
+import gzip
+import sys
+
+import numpy as np
+
+
+def read_idx(folder, name):
+    """Read an idx file of bytes; its header has the sizes of the axes as big-endian integers."""
+    for path, opener in ((folder / name, open), (folder / f"{name}.gz", gzip.open)):
+        if path.exists():
+            with opener(path, "rb") as file:
+                content = file.read()
+            n_axes = content[3]
+            shape = np.frombuffer(content, ">i4", n_axes, offset=4)
+            return np.frombuffer(content, np.uint8, offset=4 + 4 * n_axes).reshape(shape)
+    sys.exit(f"{folder} has neither {name} nor {name}.gz: pass a folder with the idx files of MNIST or Fashion-MNIST.")
+
+
+def read_idx_folder(folder):
+    """Training images and labels, test images and labels."""
+    return tuple(
+        read_idx(folder, f"{part}-{kind}-ubyte")
+        for part in ("train", "t10k")
+        for kind in ("images-idx3", "labels-idx1")
+    )

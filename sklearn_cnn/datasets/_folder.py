@@ -1,0 +1,161 @@
+"""load_image_folder."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.utils import Bunch, check_random_state
+from sklearn.utils._param_validation import StrOptions, validate_params
+
+from sklearn_cnn.preprocessing._files import Decoder
+
+IMAGE_EXTENSIONS = (
+    ".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
+)  # fmt: skip
+
+
+@validate_params(
+    {
+        "path": [str, os.PathLike],
+        "extensions": [str, tuple, list, set, None],
+        "on_error": [StrOptions({"raise", "skip"})],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def load_image_folder(
+    path: str | os.PathLike[str],
+    *,
+    extensions: Any = IMAGE_EXTENSIONS,
+    on_error: str = "raise",
+    shuffle: bool = False,
+    random_state: Any = None,
+) -> Bunch:
+    """Find the images of a folder that has one sub-folder a class.
+
+    The images are not loaded: ``filenames`` goes into a pipeline that begins with an ``ImageReader``.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The folder. Each of its sub-folders is a class, by its name; images may lie in sub-folders of
+        these. Names that begin with a dot are passed over.
+    extensions : sequence of str or None, default=IMAGE_EXTENSIONS
+        Endings of the files to take, in capitals or not; by default the usual ones. None takes all.
+    on_error : {"raise", "skip"}, default="raise"
+        ``"raise"`` leaves the opening of the files to ``ImageReader``, which raises where one cannot be
+        read. ``"skip"`` opens every file, leaves out those that cannot be read, and warns of how many.
+    shuffle : bool, default=False
+        Whether to shuffle the images, which are otherwise sorted by class and name.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the shuffling.
+
+    Returns
+    -------
+    sklearn.utils.Bunch
+        filenames : ndarray of str of shape (n,)
+            Paths of the images.
+        target : ndarray of int of shape (n,)
+            Their classes, as places in `target_names`.
+        target_names : list of str
+            Names of the classes, sorted.
+        DESCR : str
+            What was found.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError
+        Where there is no such folder.
+    ValueError
+        Where it has no sub-folder, or one of these has no image.
+
+    See Also
+    --------
+    sklearn_cnn.ImageReader : Reads the images.
+    sklearn.datasets.load_files : The same for texts.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from sklearn_cnn.datasets import load_image_folder
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> for name in ("cats", "dogs"):
+    ...     (Path(folder.name) / name).mkdir()
+    ...     Image.new("RGB", (20, 10)).save(Path(folder.name) / name / "1.png")
+    >>> found = load_image_folder(folder.name)
+    >>> found.target_names, found.target
+    (['cats', 'dogs'], array([0, 1]))
+    >>> folder.cleanup()
+    """
+    folder = Path(path)
+    if not folder.exists():
+        raise FileNotFoundError(f"there is no folder {str(path)!r}.")
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{str(path)!r} is no folder.")
+    endings = None if extensions is None else _read_extensions(extensions)
+    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not classes:
+        raise ValueError(f"{str(path)!r} has no sub-folders; each class of images needs one.")
+    files = [sorted(_files_of(entry, endings)) for entry in classes]
+    found = sum(map(len, files))
+    if on_error == "skip":
+        files = _readable(files)
+    for entry, names in zip(classes, files, strict=True):
+        if not names:
+            what = "of any kind" if endings is None else f"with one of the extensions {', '.join(sorted(endings))}"
+            raise ValueError(f"the folder {str(entry)!r} has no images {what}{' that can be read' * (found > 0)}.")
+    filenames = np.array([name for names in files for name in names])
+    target = np.repeat(np.arange(len(classes)), [len(names) for names in files])
+    if shuffle:
+        order = check_random_state(random_state).permutation(len(filenames))
+        filenames, target = filenames[order], target[order]
+    target_names = [entry.name for entry in classes]
+    counts = ", ".join(f"{name}: {len(names)}" for name, names in zip(target_names, files, strict=True))
+    description = f"{len(filenames)} images of {len(classes)} classes from {path} ({counts})."
+    return Bunch(filenames=filenames, target=target, target_names=target_names, DESCR=description)
+
+
+def _read_extensions(extensions: Any) -> set[str]:
+    given = [extensions] if isinstance(extensions, str) else list(extensions)
+    if not given or not all(isinstance(ending, str) and ending.strip(".") for ending in given):
+        raise ValueError(f'extensions are strings such as ".jpg"; got {extensions!r}.')
+    return {f".{ending.lower().lstrip('.')}" for ending in given}
+
+
+def _files_of(folder: Path, endings: set[str] | None) -> Iterator[str]:
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and (endings is None or Path(name).suffix.lower() in endings):
+                yield str(Path(parent) / name)
+
+
+def _readable(files: list[list[str]]) -> list[list[str]]:
+    """The files that hold images; a warning says how many do not."""
+    everything = [name for names in files for name in names]
+    errors = Parallel(require="sharedmem")(delayed(_error_of)(name) for name in everything)
+    broken = {name for name, error in zip(everything, errors, strict=True) if error}
+    if broken:
+        shown = ", ".join(repr(name) for name in sorted(broken)[:3])
+        warnings.warn(
+            f"left out {len(broken)} of {len(everything)} files that cannot be read as images: {shown}"
+            f"{', ...' if len(broken) > 3 else ''}.",
+            UserWarning,
+            stacklevel=4,  # the call of load_image_folder, through the check of its parameters
+        )
+    return [[name for name in names if name not in broken] for names in files]
+
+
+def _error_of(name: str) -> str:
+    try:
+        Decoder("RGB", None, None)(name, "the file")
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""

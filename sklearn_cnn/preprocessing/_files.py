@@ -1,0 +1,302 @@
+"""Image files and their like become pixels."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
+from numpy.typing import NDArray
+
+from sklearn_cnn._optional import import_optional
+
+MODES = {"L": 1, "RGB": 3, "RGBA": 4}
+"""Modes that are read, with their number of channels."""
+
+RESIZE = ("stretch", "crop", "pad")
+
+_WITH_ALPHA = {"RGBA", "LA", "PA", "RGBa", "La"}
+
+
+def _pil(name: str) -> Any:
+    return import_optional(f"PIL.{name}", package="Pillow", extra="images", purpose="reading images")
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """How an image is decoded.
+
+    Attributes
+    ----------
+    mode : {"L", "RGB", "RGBA"}
+        What the pixels are.
+    size : (int, int) or None
+        Height and width in pixels; None for those of the image.
+    resize : {"stretch", "crop", "pad"} or None
+        How an image is brought to `size`; None refuses one of another size.
+    """
+
+    mode: str
+    size: tuple[int, int] | None
+    resize: str | None
+
+    def __call__(self, entry: Any, name: str) -> NDArray[np.uint8]:
+        """Decode one image.
+
+        Parameters
+        ----------
+        entry : path, bytes, binary file, PIL image or ndarray
+            The image.
+        name : str
+            What to call it in an error.
+
+        Returns
+        -------
+        ndarray of shape (height, width) or (height, width, n_channels)
+            Pixels from 0 to 255.
+
+        Raises
+        ------
+        OSError
+            Where there is no such file, or it may not be read.
+        ValueError, TypeError
+            Where it is no image, broken, or larger than Pillow allows.
+        """
+        if isinstance(entry, str | os.PathLike):
+            name = f"{name}, {os.fspath(entry)!r},"
+        try:
+            image = self._resize(self._convert(self._open(entry, name), name), name)
+        except (TypeError, _UnreadableError):
+            raise
+        except Exception as error:  # decoders raise whatever they stumble over: SyntaxError, struct.error, zlib.error
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # no such file, a folder, no permission: says so and names the path
+            if isinstance(error, _pil("Image").UnidentifiedImageError):
+                raise _UnreadableError(f"{name} is no image that Pillow can read.") from None
+            raise _UnreadableError(f"{name} cannot be read as an image: {type(error).__name__}: {error}") from error
+        return np.asarray(image)
+
+    def _open(self, entry: Any, name: str) -> Any:
+        """An upright PIL image of the first frame, with its pixels loaded."""
+        if isinstance(entry, np.ndarray):
+            return _from_array(entry, name)
+        if hasattr(entry, "read"):
+            entry = content_of(entry, name)
+        if _is_pil(entry):
+            return _upright(entry)
+        with _pil("Image").open(BytesIO(entry) if isinstance(entry, bytes) else entry) as image:
+            if self.size is not None and self.resize is not None:
+                # A JPEG can be decoded at a half, a quarter or an eighth of its size; not below twice what is wanted.
+                image.draft(None, (2 * max(self.size), 2 * max(self.size)))
+            return _upright(image)
+
+    def _convert(self, image: Any, name: str) -> Any:
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.info.get("bits") == 16):
+            # The upper byte, which Pillow takes of colour images of 16 bits too.
+            image = _pil("Image").fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if image.mode in ("I", "F"):
+            raise _UnreadableError(
+                f"{name} has values of 32 bits, whose range is not known; bring them to uint8 and pass arrays."
+            )
+        if image.mode in _WITH_ALPHA or "transparency" in image.info:
+            image = image.convert("RGBA")
+            if self.mode != "RGBA":
+                white = _pil("Image").new("RGBA", image.size, (255, 255, 255, 255))
+                image = _pil("Image").alpha_composite(white, image)
+        return image.convert(self.mode)
+
+    def _resize(self, image: Any, name: str) -> Any:
+        if self.size is None or image.size == self.size[::-1]:
+            return image
+        height, width = self.size
+        if self.resize is None:
+            raise _UnreadableError(
+                f"{name} has {image.height}×{image.width} pixels (height×width), but the first image in fit had "
+                f"{height}×{width}; ImageReader(size=(height, width)) brings all to one size."
+            )
+        bilinear = _pil("Image").Resampling.BILINEAR  # of all pixels that fall on a new one
+        if self.resize == "crop":
+            return _pil("ImageOps").fit(image, (width, height), bilinear)
+        if self.resize == "stretch":
+            return image.resize((width, height), bilinear, reducing_gap=3.0)
+        scale = min(width / image.width, height / image.height)
+        inner = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        padded = _pil("Image").new(image.mode, (width, height))
+        padded.paste(
+            image.resize(inner, bilinear, reducing_gap=3.0), ((width - inner[0]) // 2, (height - inner[1]) // 2)
+        )
+        return padded
+
+
+class _UnreadableError(ValueError):
+    """An error whose message is complete."""
+
+
+class ImageFiles(Sequence[Any]):
+    """Images that are decoded when they are indexed: the base of a lazy source.
+
+    Parameters
+    ----------
+    entries : list
+        Paths, encoded images, PIL images or arrays.
+    decoder : Decoder
+        How they are decoded; knows the size.
+    n_jobs : int or None
+        Threads.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, entries: list[Any], decoder: Decoder, n_jobs: int | None) -> None:
+        self.entries = entries
+        self.decoder = decoder
+        self.n_jobs = n_jobs
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, rows: Any) -> Any:
+        indices = np.arange(len(self))[rows].tolist()
+        return decode_all(self.decoder, [self.entries[i] for i in indices], indices, self.n_jobs)
+
+
+def decode_all(decoder: Decoder, entries: list[Any], indices: Sequence[int], n_jobs: int | None) -> NDArray[np.uint8]:
+    """Decode images of one size.
+
+    Parameters
+    ----------
+    decoder : Decoder
+        How. Its size must be known.
+    entries : list of length n
+        The images.
+    indices : sequence of int
+        Their places in X, for errors.
+    n_jobs : int or None
+        Threads.
+
+    Returns
+    -------
+    ndarray of shape (n, height, width) or (n, height, width, n_channels)
+        Pixels from 0 to 255.
+    """
+    assert decoder.size is not None
+    channels = () if decoder.mode == "L" else (MODES[decoder.mode],)
+    images = np.empty((len(entries), *decoder.size, *channels), dtype=np.uint8)
+
+    def decode(places: range) -> None:
+        for place in places:
+            images[place] = decoder(entries[place], f"X[{indices[place]}]")
+
+    # A few tasks a thread: handing out a task takes as long as decoding a small image.
+    n, step = len(entries), max(1, len(entries) // (4 * effective_n_jobs(n_jobs)))
+    Parallel(n_jobs=n_jobs, require="sharedmem")(
+        delayed(decode)(range(start, min(start + step, n))) for start in range(0, n, step)
+    )
+    return images
+
+
+def _is_pil(entry: Any) -> bool:
+    return hasattr(entry, "getbands")
+
+
+def _upright(image: Any) -> Any:
+    """Turn an image as its EXIF orientation says, and note what conversion needs and turning loses."""
+    sixteen_bits = image.mode == "I" and image.format in ("PNG", "PPM")
+    upright = _pil("ImageOps").exif_transpose(image)
+    upright.load()
+    if sixteen_bits:
+        upright.info["bits"] = 16
+    return upright
+
+
+def _from_array(entry: NDArray[Any], name: str) -> Any:
+    """An array of ``(h, w)`` or ``(h, w, 1, 3 or 4)``, of whole numbers from 0 to 255, as a PIL image."""
+    if entry.ndim == 3 and entry.shape[2] == 1:
+        entry = entry[:, :, 0]
+    if entry.ndim not in (2, 3) or (entry.ndim == 3 and entry.shape[2] not in (3, 4)) or 0 in entry.shape:
+        raise _UnreadableError(f"{name} has shape {entry.shape}; an image is (h, w), (h, w, 3) or (h, w, 4).")
+    whole = entry.dtype.kind in "iu" and entry.min() >= 0 and entry.max() <= 255
+    if not whole:
+        raise _UnreadableError(
+            f"{name} is an array of {entry.dtype} from {entry.min()} to {entry.max()}; images are whole numbers from 0 "
+            f"to 255."
+        )
+    return _pil("Image").fromarray(np.ascontiguousarray(entry, dtype=np.uint8))
+
+
+def content_of(file: Any, name: str) -> bytes:
+    """All bytes of a binary file, wherever it stands.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for reading.
+    name : str
+        What to call it in an error.
+
+    Returns
+    -------
+    bytes
+        Its content.
+
+    Raises
+    ------
+    TypeError
+        Where it is a text file.
+    """
+    if getattr(file, "seekable", lambda: False)():
+        file.seek(0)
+    content = file.read()
+    if not isinstance(content, bytes):
+        raise TypeError(f'{name} is a text file; open images with open(path, "rb").')
+    return content
+
+
+def read_entries(X: Any) -> list[Any]:
+    """Bring X to a list of paths, bytes, binary files, PIL images and arrays.
+
+    Parameters
+    ----------
+    X : object
+        Whatever the user passed.
+
+    Returns
+    -------
+    list
+        The entries of X, paths as str.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where X is one image alone, empty, has several columns, or an entry is of a kind that is not read.
+    """
+    if isinstance(X, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(X, "read") or _is_pil(X):
+        raise TypeError(
+            f"X is one image, a {type(X).__name__}, but a list of images is expected; one alone is [image]."
+        )
+    if isinstance(X, dict | set) or not hasattr(X, "__len__"):
+        raise TypeError(f"X is a {type(X).__name__}, but a list, array, Series or one-column frame is expected.")
+    if hasattr(X, "columns"):
+        X = np.asarray(X, dtype=object)
+    if isinstance(X, np.ndarray) and X.ndim == 2:
+        if X.shape[1] != 1:
+            raise ValueError(f"X has shape {X.shape}, but paths are one column: pass X of shape (n,) or (n, 1).")
+        X = X[:, 0]
+    if len(X) == 0:
+        raise ValueError("Found array with 0 sample(s) in X while a minimum of 1 is required.")
+    return [_read_entry(entry, i) for i, entry in enumerate(X)]
+
+
+def _read_entry(entry: Any, i: int) -> Any:
+    if isinstance(entry, str | os.PathLike):
+        return os.fspath(entry)
+    if isinstance(entry, bytes | bytearray | memoryview):
+        return bytes(entry)
+    if isinstance(entry, np.ndarray) or _is_pil(entry) or hasattr(entry, "read"):
+        return entry
+    raise TypeError(
+        f"X[{i}] is {entry!r}, of type {type(entry).__name__}; an image is a path, bytes, a binary file, a PIL image "
+        f"or an array."
+    )

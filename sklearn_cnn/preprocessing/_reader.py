@@ -1,0 +1,213 @@
+"""ImageReader."""
+
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_cnn.images._shape import ImageShape, is_side
+from sklearn_cnn.images._source import ImageSource
+from sklearn_cnn.preprocessing._files import (
+    MODES,
+    RESIZE,
+    Decoder,
+    ImageFiles,
+    content_of,
+    decode_all,
+    read_entries,
+)
+
+
+class ImageReader(TransformerMixin, BaseEstimator):
+    """Reads image files of any kind and size into one array.
+
+    It makes a list of paths an X like any other: what is split and searched over are paths, and a
+    pipeline reads the images. With ``lazy=True`` it does so a batch at a time, so that a folder may be far
+    larger than memory.
+
+    Needs Pillow, the extra ``images``.
+
+    Read more in the user guide.
+
+    Parameters
+    ----------
+    size : int, (int, int) or None, default=None
+        Height and width of the result, in pixels; one int for squares. With None all images must have
+        the size of the first image seen in `fit`.
+    mode : {"RGB", "L", "RGBA"}, default="RGB"
+        Colour, grey, or colour with alpha.
+    resize : {"stretch", "crop", "pad"}, default="stretch"
+        How an image is brought to `size`: each side for itself; in proportion until it covers the size,
+        with the rest cut off on both sides; or in proportion until it fits, with black around it.
+    lazy : bool, default=False
+        Whether `transform` returns an ``ImageSource``, which decodes images each time they are needed and
+        keeps none.
+    n_jobs : int or None, default=None
+        Threads that decode; -1 for as many as there are processors. None means 1 unless in a
+        ``joblib.parallel_config`` context.
+
+    Attributes
+    ----------
+    size_ : (int, int)
+        Height and width of the images, in pixels.
+
+    See Also
+    --------
+    sklearn_cnn.datasets.load_image_folder : Paths and labels of a folder with one sub-folder a class.
+    ImageAugmenter : Changes training images at random.
+
+    Notes
+    -----
+    Images are turned as their EXIF orientation says. Of animations and files of several pages the first
+    frame is read. Where there is alpha and `mode` has none, the image is laid on white. Of values of 16
+    bits the upper 8 are kept. Sizes change by bilinear resampling of all pixels that fall on a new one.
+    Pillow's limit on the number of pixels, which protects against decompression bombs, is left as it is.
+
+    A lazy network is trained on images that are decoded again in every epoch: worth it where memory is
+    short. Broken files are found before training, when the statistics of the pixels are taken.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_cnn import ImageReader
+    >>> photographs = [np.zeros((40, 60, 3), np.uint8), np.zeros((30, 30), np.uint8)]  # or paths of files
+    >>> ImageReader(size=32).fit_transform(photographs).shape
+    (2, 32, 32, 3)
+    """
+
+    _parameter_constraints: dict[str, Any] = {
+        "size": [Interval(Integral, 1, None, closed="left"), tuple, list, np.ndarray, None],
+        "mode": [StrOptions(set(MODES))],
+        "resize": [StrOptions(set(RESIZE))],
+        "lazy": ["boolean"],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(
+        self,
+        size: Any = None,
+        *,
+        mode: str = "RGB",
+        resize: str = "stretch",
+        lazy: bool = False,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.size = size
+        self.mode = mode
+        self.resize = resize
+        self.lazy = lazy
+        self.n_jobs = n_jobs
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Find out the size of the images: that of the first one, unless `size` says it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n,) or (n, 1)
+            Paths, bytes of encoded images, binary files, PIL images, or arrays of shape (h, w), (h, w, 3)
+            or (h, w, 4) with whole numbers from 0 to 255.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        ImageReader
+            The fitted transformer.
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            Where a parameter or X cannot be used, or the first image cannot be read.
+        """
+        self._fit(read_entries(X))
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
+        """Fit, and read the images.
+
+        Parameters
+        ----------
+        X : array-like of shape (n,) or (n, 1)
+            As for `fit`.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of shape (n, height, width) or (n, height, width, n_channels), or ImageSource
+            As of `transform`.
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            As for `fit` and `transform`.
+        """
+        entries = read_entries(X)
+        self._fit(entries)
+        return self._read(entries)
+
+    def transform(self, X: Any) -> Any:
+        """Read images.
+
+        Parameters
+        ----------
+        X : array-like of shape (n,) or (n, 1)
+            As for `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, height, width) or (n, height, width, n_channels), or ImageSource
+            Pixels from 0 to 255, uint8; grey images have no axis for channels. With ``lazy=True`` an
+            ``ImageSource``.
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            Where an image cannot be read or, without `size`, has another size than the first image seen
+            in `fit`. The message has the path. With ``lazy=True`` this comes when the image is needed.
+        """
+        check_is_fitted(self)  # which it is without fit, where the size is given
+        self._validate_params()
+        return self._read(read_entries(X))
+
+    def _fit(self, entries: list[Any]) -> None:
+        size = self._given_size()
+        self.size_ = size if size is not None else self._decoder(None)(entries[0], "X[0]").shape[:2]
+
+    def _given_size(self) -> tuple[int, int] | None:
+        if self.size is None:
+            return None
+        sides = (self.size, self.size) if isinstance(self.size, Integral) else tuple(self.size)
+        if len(sides) != 2 or not all(is_side(side) for side in sides):
+            raise ValueError(f"size is a number of pixels or a pair (height, width) of them; got {self.size!r}.")
+        return int(sides[0]), int(sides[1])
+
+    def _decoder(self, size: tuple[int, int] | None) -> Decoder:
+        return Decoder(self.mode, size, None if self.size is None else self.resize)
+
+    def _read(self, entries: list[Any]) -> Any:
+        size = getattr(self, "size_", None) or self._given_size()
+        assert size is not None
+        decoder = self._decoder(size)
+        if not self.lazy:
+            return decode_all(decoder, entries, range(len(entries)), self.n_jobs)
+        # A file can be read once, and not in another process; its bytes can.
+        entries = [content_of(entry, f"X[{i}]") if hasattr(entry, "read") else entry for i, entry in enumerate(entries)]
+        channels = MODES[self.mode]
+        shape = ImageShape(size[0], size[1], channels, "hw" if channels == 1 else "hwc")
+        return ImageSource(ImageFiles(entries, decoder, self.n_jobs), shape)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self.size is not None or hasattr(self, "size_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
