@@ -104,13 +104,12 @@ def load_image_folder(
     if not classes:
         raise ValueError(f"{str(path)!r} has no sub-folders; each class of images needs one.")
     files = [sorted(_files_of(entry, endings)) for entry in classes]
-    found = sum(map(len, files))
-    if on_error == "skip":
-        files = _readable(files)
-    for entry, names in zip(classes, files, strict=True):
+    kept = _readable(files) if on_error == "skip" else files
+    for entry, names, found in zip(classes, kept, files, strict=True):
         if not names:
             what = "of any kind" if endings is None else f"with one of the extensions {', '.join(sorted(endings))}"
-            raise ValueError(f"the folder {str(entry)!r} has no images {what}{' that can be read' * (found > 0)}.")
+            raise ValueError(f"the folder {str(entry)!r} has no images {what}{' that can be read' if found else ''}.")
+    files = kept
     filenames = np.array([name for names in files for name in names])
     target = np.repeat(np.arange(len(classes)), [len(names) for names in files])
     if shuffle:
@@ -130,10 +129,15 @@ def _read_extensions(extensions: Any) -> set[str]:
 
 
 def _files_of(folder: Path, endings: set[str] | None) -> Iterator[str]:
+    been = {os.path.realpath(folder)}  # links may lead in a circle
     for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in list(folders):
+            place = os.path.realpath(os.path.join(parent, name))
+            if name.startswith(".") or place in been:
+                folders.remove(name)
+            been.add(place)
         for name in names:
-            if not name.startswith(".") and (endings is None or Path(name).suffix.lower() in endings):
+            if not name.startswith(".") and (endings is None or name.lower().endswith(tuple(endings))):
                 yield str(Path(parent) / name)
 
 

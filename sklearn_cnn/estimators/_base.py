@@ -172,10 +172,10 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
             largest = max([_size(plan.input_shape), *(_size(layer.output_shape) for layer in plan.layers)])
             self._predict_batch_size = prediction_batch_size(largest)
             best = BestEpoch(self.n_iter_no_change if early_stopping else None, self.tol)
-            shared = held_out is not None and held_out.images.base is sample.images.base
-            sample.images = sample.images.on(device)
+            moved: dict[int, torch.Tensor] = {}
+            sample.images = sample.images.on(device, moved)
             if held_out is not None:
-                held_out.images = sample.images if shared else held_out.images.on(device)
+                held_out.images = held_out.images.on(device, moved)
             training = self._batches(sample, device, batch_size)
             training.shuffle = generator(seed, _SHUFFLE, done)
             training.draws = [

@@ -12,7 +12,7 @@ from torch import Tensor
 from sklearn_cnn._random import generator
 from sklearn_cnn.images._shape import ImageShape
 
-CHUNK_VALUES = 2**22
+CHUNK_VALUES = 2**20
 """Pixels that are held at once where a whole source is gone through."""
 
 _DRAWN_TOGETHER = 16
@@ -107,7 +107,7 @@ class ImageSource(NDArrayOperatorsMixin):
     @property
     def dtype(self) -> Any:
         """Dtype of the array that this stands for."""
-        dtype = self.base.dtype
+        dtype = np.dtype(str(self.base.dtype).removeprefix("torch."))
         for step in self.recipe:
             dtype = step.dtype(dtype)
         return dtype
@@ -134,6 +134,8 @@ class ImageSource(NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         arrays = [np.asarray(value) if isinstance(value, ImageSource) else value for value in inputs]
+        if any(isinstance(value, ImageSource) for value in kwargs.get("out", ())):
+            kwargs.pop("out")  # `source /= 255` gives an array too
         return getattr(ufunc, method)(*arrays, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
@@ -160,13 +162,31 @@ class ImageSource(NDArrayOperatorsMixin):
         """The source whose images go through further steps."""
         return ImageSource(self.base, self.image_shape, self.recipe + steps, self.rows)
 
-    def on(self, device: torch.device) -> "ImageSource":
-        """The source whose base is in the memory of a device; itself for the CPU and for files."""
+    def on(self, device: torch.device, moved: dict[int, Tensor] | None = None) -> "ImageSource":
+        """Move the base into the memory of a device; nothing moves for the CPU, nor do files.
+
+        Parameters
+        ----------
+        device : torch.device
+            Where the images are wanted.
+        moved : dict or None, default=None
+            Bases that are there already, by their identity: parts of one source share theirs.
+
+        Returns
+        -------
+        ImageSource
+            The same images.
+        """
         if device.type == "cpu" or not isinstance(self.base, np.ndarray):
             return self
-        return ImageSource(torch.from_numpy(self.base.copy()).to(device), self.image_shape, self.recipe, self.rows)
+        moved = {} if moved is None else moved
+        if id(self.base) not in moved:
+            moved[id(self.base)] = torch.from_numpy(self.base.copy()).to(device)
+        return ImageSource(moved[id(self.base)], self.image_shape, self.recipe, self.rows)
 
-    def batch(self, rows: Any, draws: Sequence[torch.Generator] | None = None) -> Tensor:
+    def batch(
+        self, rows: Any, draws: Sequence[torch.Generator] | None = None, device: torch.device | str = "cpu"
+    ) -> Tensor:
         """Compute some of the images.
 
         Parameters
@@ -174,14 +194,16 @@ class ImageSource(NDArrayOperatorsMixin):
         rows : ndarray of int, or slice
             Which.
         draws : sequence of torch.Generator or None, default=None
-            One for each random step, on the device of the base; None leaves the random steps out.
+            One for each random step, on the device; None leaves the random steps out.
+        device : torch.device, default="cpu"
+            Where the steps compute.
 
         Returns
         -------
         Tensor of shape (k, c, h, w)
-            A copy.
+            The images; not to be written to.
         """
-        images = self.image_shape.to_channels_first(self._of_base(rows))
+        images = self.image_shape.to_channels_first(self._of_base(rows).to(device))
         remaining = None if draws is None else iter(draws)
         for step in self.recipe:
             if not step.random:
@@ -223,7 +245,7 @@ class ImageSource(NDArrayOperatorsMixin):
     def _of_base(self, rows: Any) -> Tensor:
         index = rows if self.rows is None else self.rows[rows]
         if isinstance(self.base, Tensor):
-            return self.base[index if isinstance(index, slice) else torch.from_numpy(index).to(self.base.device)]
+            return self.base[index if isinstance(index, slice) else torch.from_numpy(index.copy()).to(self.base.device)]
         images = self.base[index]
         # Slices of an array are views, whose memory may be read-only: torch takes copies.
         return torch.from_numpy(images.copy() if isinstance(index, slice) else images)

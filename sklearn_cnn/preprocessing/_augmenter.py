@@ -325,13 +325,13 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 f"saturation={self.saturation} needs colour images, of 3 or 4 channels; X has images of {shape} "
                 f"(height×width×channels). Use saturation=0."
             )
-        if not np.isfinite(self.fill_value) or (source.dtype == np.uint8 and not 0 <= self.fill_value <= 255):
+        limits = (0, 255) if source.dtype == np.uint8 else (np.finfo(source.dtype).min, np.finfo(source.dtype).max)
+        low_value, high_value = map(float, limits)
+        if not low_value <= self.fill_value <= high_value:
             raise ValueError(
-                f"fill_value={self.fill_value} cannot be the value of a pixel; X has {source.dtype}"
-                f"{', from 0 to 255' if source.dtype == np.uint8 else ''}."
+                f"fill_value={self.fill_value} cannot be the value of a pixel: X has {source.dtype}, from {low_value} "
+                f"to {high_value}."
             )
-        if not np.isfinite(self.noise):
-            raise ValueError(f"noise is a finite standard deviation; got {self.noise}.")
         return Augmentation(
             rotation=float(self.rotation),
             shift=read_pair(shift, "shift", 0, 1, "(vertical, horizontal) of fractions from 0 to 1"),

@@ -47,7 +47,7 @@ class Decoder:
 
         Parameters
         ----------
-        entry : path, bytes, binary file, PIL image or ndarray
+        entry : path, bytes, PIL image or ndarray
             The image.
         name : str
             What to call it in an error.
@@ -61,29 +61,27 @@ class Decoder:
         ------
         OSError
             Where there is no such file, or it may not be read.
-        ValueError, TypeError
+        ValueError
             Where it is no image, broken, or larger than Pillow allows.
         """
-        if isinstance(entry, str | os.PathLike):
-            name = f"{name}, {os.fspath(entry)!r},"
+        path = os.fspath(entry) if isinstance(entry, str | os.PathLike) else None
+        name = name if path is None else f"{name}, {path!r},"
         try:
             image = self._resize(self._convert(self._open(entry, name), name), name)
-        except (TypeError, _UnreadableError):
-            raise
+        except _UnreadableError as error:
+            raise ValueError(str(error)) from None
         except Exception as error:  # decoders raise whatever they stumble over: SyntaxError, struct.error, zlib.error
-            if isinstance(error, OSError) and error.errno is not None:
-                raise  # no such file, a folder, no permission: says so and names the path
+            if isinstance(error, OSError) and error.errno is not None and path is not None:
+                raise type(error)(error.errno, error.strerror, path) from None  # no such file, no permission, a folder
             if isinstance(error, _pil("Image").UnidentifiedImageError):
-                raise _UnreadableError(f"{name} is no image that Pillow can read.") from None
-            raise _UnreadableError(f"{name} cannot be read as an image: {type(error).__name__}: {error}") from error
+                raise ValueError(f"{name} is no image that Pillow can read.") from None
+            raise ValueError(f"{name} cannot be read as an image: {type(error).__name__}: {error}") from error
         return np.asarray(image)
 
     def _open(self, entry: Any, name: str) -> Any:
         """An upright PIL image of the first frame, with its pixels loaded."""
         if isinstance(entry, np.ndarray):
             return _from_array(entry, name)
-        if hasattr(entry, "read"):
-            entry = content_of(entry, name)
         if _is_pil(entry):
             return _upright(entry)
         with _pil("Image").open(BytesIO(entry) if isinstance(entry, bytes) else entry) as image:
@@ -204,8 +202,11 @@ def _is_pil(entry: Any) -> bool:
 def _upright(image: Any) -> Any:
     """Turn an image as its EXIF orientation says, and note what conversion needs and turning loses."""
     sixteen_bits = image.mode == "I" and image.format in ("PNG", "PPM")
-    upright = _pil("ImageOps").exif_transpose(image)
-    upright.load()
+    image.load()
+    try:
+        upright = _pil("ImageOps").exif_transpose(image)
+    except Exception:  # a broken orientation: the pixels are there, as they were just loaded
+        upright = image.copy()
     if sixteen_bits:
         upright.info["bits"] = 16
     return upright
@@ -217,45 +218,28 @@ def _from_array(entry: NDArray[Any], name: str) -> Any:
         entry = entry[:, :, 0]
     if entry.ndim not in (2, 3) or (entry.ndim == 3 and entry.shape[2] not in (3, 4)) or 0 in entry.shape:
         raise _UnreadableError(f"{name} has shape {entry.shape}; an image is (h, w), (h, w, 3) or (h, w, 4).")
-    whole = entry.dtype.kind in "iu" and entry.min() >= 0 and entry.max() <= 255
-    if not whole:
-        raise _UnreadableError(
-            f"{name} is an array of {entry.dtype} from {entry.min()} to {entry.max()}; images are whole numbers from 0 "
-            f"to 255."
-        )
+    whole = entry.dtype.kind in "iu"
+    if not whole or entry.min() < 0 or entry.max() > 255:
+        values = f" from {entry.min()} to {entry.max()}" if entry.dtype.kind in "iuf" else ""
+        raise _UnreadableError(f"{name} is an array of {entry.dtype}{values}; images are whole numbers from 0 to 255.")
     return _pil("Image").fromarray(np.ascontiguousarray(entry, dtype=np.uint8))
 
 
-def content_of(file: Any, name: str) -> bytes:
-    """All bytes of a binary file, wherever it stands.
-
-    Parameters
-    ----------
-    file : binary file
-        Open for reading.
-    name : str
-        What to call it in an error.
-
-    Returns
-    -------
-    bytes
-        Its content.
-
-    Raises
-    ------
-    TypeError
-        Where it is a text file.
-    """
-    if getattr(file, "seekable", lambda: False)():
-        file.seek(0)
-    content = file.read()
+def _content_of(file: Any, name: str) -> bytes:
+    """All bytes of a binary file, wherever it stands."""
+    try:
+        if getattr(file, "seekable", lambda: False)():
+            file.seek(0)
+        content = file.read()
+    except (OSError, ValueError) as error:  # closed, or open for writing
+        raise ValueError(f"{name} cannot be read: {error}") from error
     if not isinstance(content, bytes):
         raise TypeError(f'{name} is a text file; open images with open(path, "rb").')
     return content
 
 
 def read_entries(X: Any) -> list[Any]:
-    """Bring X to a list of paths, bytes, binary files, PIL images and arrays.
+    """Bring X to a list of paths, bytes, PIL images and arrays.
 
     Parameters
     ----------
@@ -265,7 +249,7 @@ def read_entries(X: Any) -> list[Any]:
     Returns
     -------
     list
-        The entries of X, paths as str.
+        The entries of X: paths as str, and of files all bytes, since a stream can be read only once.
 
     Raises
     ------
@@ -276,7 +260,7 @@ def read_entries(X: Any) -> list[Any]:
         raise TypeError(
             f"X is one image, a {type(X).__name__}, but a list of images is expected; one alone is [image]."
         )
-    if isinstance(X, dict | set) or not hasattr(X, "__len__"):
+    if isinstance(X, dict | set) or not hasattr(X, "__len__") or getattr(X, "shape", None) == ():
         raise TypeError(f"X is a {type(X).__name__}, but a list, array, Series or one-column frame is expected.")
     if hasattr(X, "columns"):
         X = np.asarray(X, dtype=object)
@@ -291,11 +275,13 @@ def read_entries(X: Any) -> list[Any]:
 
 def _read_entry(entry: Any, i: int) -> Any:
     if isinstance(entry, str | os.PathLike):
-        return os.fspath(entry)
+        return str(os.fspath(entry))  # without NumPy's own kind of str, which errors would show
     if isinstance(entry, bytes | bytearray | memoryview):
         return bytes(entry)
-    if isinstance(entry, np.ndarray) or _is_pil(entry) or hasattr(entry, "read"):
+    if isinstance(entry, np.ndarray) or _is_pil(entry):
         return entry
+    if hasattr(entry, "read"):
+        return _content_of(entry, f"X[{i}]")
     raise TypeError(
         f"X[{i}] is {entry!r}, of type {type(entry).__name__}; an image is a path, bytes, a binary file, a PIL image "
         f"or an array."

@@ -42,9 +42,11 @@ class Rescaling:
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Rescale a batch."""
-        x = images.to(_torch_dtype(self.float64))
+        # float32 would lose small differences between large values; those of uint8 it has exactly.
+        x = images.to(torch.float32) if images.dtype == torch.uint8 and not self.float64 else _precise(images)
         offset, scale = (torch.from_numpy(value).to(x) for value in (self.offset, self.scale))
-        return torch.addcmul(offset, x, scale) if self.inverse else (x - offset) / scale
+        x = torch.addcmul(offset, x, scale) if self.inverse else (x - offset) / scale
+        return x.to(_torch_dtype(self.float64))
 
     def dtype(self, dtype: Any) -> Any:
         """float32, or float64 where that is wanted."""
@@ -71,7 +73,7 @@ class OwnRescaling:
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Rescale a batch."""
         dims = (1, 2, 3)
-        x = images.to(torch.float64)  # so that the mean of a constant image is its value but for a trifle
+        x = _precise(images)
         low, high = x.amin(dims, keepdim=True), x.amax(dims, keepdim=True)
         if self.method == "minmax":
             offset, spread = low, high - low
@@ -85,6 +87,10 @@ class OwnRescaling:
     def dtype(self, dtype: Any) -> Any:
         """float32, or float64 where that is wanted."""
         return np.dtype(np.float64 if self.float64 else np.float32)
+
+
+def _precise(images: Tensor) -> Tensor:
+    return images.to(torch.float32 if images.device.type == "mps" else torch.float64)  # mps has no float64
 
 
 def _torch_dtype(float64: bool) -> torch.dtype:
@@ -299,16 +305,19 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     offset_: NDArray[np.float64] | None
     scale_: NDArray[np.float64] | None
     n_samples_seen_: int
+    _moments: Moments | None
 
     def _learn(self, X: Any, *, reset: bool) -> Self:
         source = self._read(X, reset=reset)
+        earlier = None if reset else self._moments
+        began_with = self.per if reset else "image" if earlier is None else earlier.per
+        if self.per != began_with:
+            raise ValueError(f"per={self.per!r}, but partial_fit began with per={began_with!r}; use fit to begin anew.")
         if self.per == "image":
             self.offset_ = self.scale_ = self._moments = None
             self.n_samples_seen_ = len(source) + (0 if reset else self.n_samples_seen_)
             return self
-        if not reset and (self._moments is None or self._moments.per != self.per):
-            raise ValueError(f"per={self.per!r} is not what partial_fit began with; use fit.")
-        moments = Moments(self.per) if reset else deepcopy(self._moments)
+        moments = Moments(self.per) if earlier is None else deepcopy(earlier)
         for _, pixels in source.batches():
             moments.update(pixels)
         self._moments = moments

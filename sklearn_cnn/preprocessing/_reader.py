@@ -15,7 +15,6 @@ from sklearn_cnn.preprocessing._files import (
     RESIZE,
     Decoder,
     ImageFiles,
-    content_of,
     decode_all,
     read_entries,
 )
@@ -182,7 +181,7 @@ class ImageReader(TransformerMixin, BaseEstimator):
     def _given_size(self) -> tuple[int, int] | None:
         if self.size is None:
             return None
-        sides = (self.size, self.size) if isinstance(self.size, Integral) else tuple(self.size)
+        sides = (self.size, self.size) if np.ndim(self.size) == 0 else tuple(self.size)
         if len(sides) != 2 or not all(is_side(side) for side in sides):
             raise ValueError(f"size is a number of pixels or a pair (height, width) of them; got {self.size!r}.")
         return int(sides[0]), int(sides[1])
@@ -196,8 +195,6 @@ class ImageReader(TransformerMixin, BaseEstimator):
         decoder = self._decoder(size)
         if not self.lazy:
             return decode_all(decoder, entries, range(len(entries)), self.n_jobs)
-        # A file can be read once, and not in another process; its bytes can.
-        entries = [content_of(entry, f"X[{i}]") if hasattr(entry, "read") else entry for i, entry in enumerate(entries)]
         channels = MODES[self.mode]
         shape = ImageShape(size[0], size[1], channels, "hw" if channels == 1 else "hwc")
         return ImageSource(ImageFiles(entries, decoder, self.n_jobs), shape)

@@ -36,7 +36,7 @@ class Batches:
     """The batches of one epoch, each time they are iterated.
 
     On the CPU the images stay in the caller's array and every batch is gathered from it; for another
-    device, ``images.on(device)`` has moved the whole array there. Either way they keep their dtype until
+    device, ``images.on(device, ...)`` has moved the whole array there. Either way they keep their dtype until
     the recipe or the network converts a batch.
 
     Parameters
@@ -99,7 +99,7 @@ class Batches:
 
     def _batch(self, rows: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
         index = torch.from_numpy(rows).to(self.device)
-        images = self.images.batch(rows, self.draws).to(self.device)
+        images = self.images.batch(rows, self.draws, self.device)
         targets = self.targets[index]
         if self.weights is not None:
             targets.sample_weight = self.weights[index]  # type: ignore[attr-defined]

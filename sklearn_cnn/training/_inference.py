@@ -50,10 +50,9 @@ def predict_outputs(
     outputs: NDArray[Any] | None = None
     with torch.inference_mode():
         for start in range(0, len(images), batch_size):
-            batch = images.batch(slice(start, start + batch_size))
+            batch = images.batch(slice(start, start + batch_size), device=device)
             if look is not None:
                 look(batch)
-            batch = batch.to(device)
             # An image alone would run in another kernel, and be rounded differently than among others.
             n, batch = len(batch), batch if len(batch) > 1 else batch.expand(2, *batch.shape[1:])
             part = network(batch)[:n].cpu().numpy()
