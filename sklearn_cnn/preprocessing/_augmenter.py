@@ -329,8 +329,8 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         low_value, high_value = map(float, limits)
         if not low_value <= self.fill_value <= high_value:
             raise ValueError(
-                f"fill_value={self.fill_value} cannot be the value of a pixel: X has {source.dtype}, from {low_value} "
-                f"to {high_value}."
+                f"fill_value={self.fill_value} cannot be the value of a pixel: X has {source.dtype}, from {low_value:g} "
+                f"to {high_value:g}."
             )
         return Augmentation(
             rotation=float(self.rotation),
