@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import sklearn
 import torch
-from idx import read_idx_folder
+from data import read_idx_folder
 from sklearn.model_selection import train_test_split
 
 from sklearn_cnn import CNNClassifier, ImageAugmenter

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import sklearn
 import torch
-from idx import read_idx_folder
+from data import read_idx_folder
 from sklearn.datasets import load_digits
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 

@@ -21,7 +21,7 @@ IMAGE_EXTENSIONS = (
 @validate_params(
     {
         "path": [str, os.PathLike],
-        "extensions": [str, tuple, list, set, None],
+        "extensions": [str, tuple, list, set, np.ndarray, None],
         "on_error": [StrOptions({"raise", "skip"})],
         "shuffle": ["boolean"],
         "random_state": ["random_state"],
@@ -123,13 +123,13 @@ def load_image_folder(
 
 def _read_extensions(extensions: Any) -> set[str]:
     given = [extensions] if isinstance(extensions, str) else list(extensions)
-    if not given or not all(isinstance(ending, str) and ending.strip(".") for ending in given):
-        raise ValueError(f'extensions are strings such as ".jpg"; got {extensions!r}.')
+    if not given or not all(isinstance(ending, str) and ending.strip(".") and "*" not in ending for ending in given):
+        raise ValueError(f'extensions are endings such as ".jpg", without a star; got {extensions!r}.')
     return {f".{ending.lower().lstrip('.')}" for ending in given}
 
 
 def _files_of(folder: Path, endings: set[str] | None) -> Iterator[str]:
-    been = {os.path.realpath(folder)}  # links may lead in a circle
+    been = {os.path.realpath(folder), os.path.realpath(folder.parent)}  # links may lead in a circle
     for parent, folders, names in os.walk(folder, followlinks=True):
         for name in list(folders):
             place = os.path.realpath(os.path.join(parent, name))
@@ -137,8 +137,11 @@ def _files_of(folder: Path, endings: set[str] | None) -> Iterator[str]:
                 folders.remove(name)
             been.add(place)
         for name in names:
-            if not name.startswith(".") and (endings is None or name.lower().endswith(tuple(endings))):
-                yield str(Path(parent) / name)
+            wanted = endings is None or name.lower().endswith(tuple(endings))
+            path = os.path.join(parent, name)
+            # Pipes and sockets are no files, and opening them may never end. A link to nowhere is one that is broken.
+            if wanted and not name.startswith(".") and (os.path.isfile(path) or not os.path.exists(path)):
+                yield path
 
 
 def _readable(files: list[list[str]]) -> list[list[str]]:

@@ -135,7 +135,7 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
             if held_out is None and early_stopping:
                 sample, held_out = self._hold_out(sample, seed)
             if self.augmenter is not None:
-                sample.images = self.augmenter._augment(sample.images)
+                sample.images = self.augmenter._augment(sample.images, seen_by_numpy=False)
             check_callbacks(self.skorch_callbacks, lr_schedule=self.lr_schedule, has_validation=held_out is not None)
 
             plan = self._plan_for(self.image_shape_, self._n_outputs())

@@ -167,7 +167,14 @@ def _read_source(estimator: Any, X: ImageSource, *, reset: bool, image_shape: An
     """Read what another step has read: its pixels are known to be finite numbers."""
     _check_axes(X)
     _check_feature_names(estimator, X, reset=reset)
-    shape = _settle_shape(estimator, X.shape, reset=reset, image_shape=image_shape, channels=channels)
+    try:
+        shape = _settle_shape(estimator, X.shape, reset=reset, image_shape=image_shape, channels=channels)
+    except ValueError:
+        if not reset or image_shape is not None or channels != "auto":
+            raise
+        # The numbers alone do not tell where the channels are, but the step before knows.
+        shape = estimator.image_shape_ = X.image_shape
+        estimator.n_features_in_ = shape.n_values
     if shape != X.image_shape:
         raise ValueError(
             f"{type(estimator).__name__} reads X of shape {X.shape} as images of {shape} (height×width×channels), but "

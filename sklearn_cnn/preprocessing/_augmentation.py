@@ -319,13 +319,23 @@ def _centres(side: int, like: Tensor) -> Tensor:
 def _resample(x: Tensor, matrix: Tensor, fill_mode: str, fill_value: float, interpolation: str) -> Tensor:
     grid = sampling_grid(matrix, *x.shape[2:])
     settings: dict[str, Any] = {"mode": interpolation, "padding_mode": PADDING_MODES[fill_mode], "align_corners": False}
+    x = F.grid_sample(x, grid, **settings)
     if fill_mode != "constant" or not fill_value:
-        return F.grid_sample(x, grid, **settings)
+        return x
+    # Outside pixels are zeros to grid_sample. Moving the images so that zero is the fill value would cost the pixels
+    # their precision where that is large; so it is added for the share of each value that comes from outside.
     if interpolation == "nearest":
-        inside = (grid.abs() < 1).all(dim=3)[:, None]
-        return torch.where(inside, F.grid_sample(x, grid, **settings), fill_value)
-    # Outside pixels are zeros to grid_sample: the images are moved so that zero is the fill value.
-    return F.grid_sample(x - fill_value, grid, **settings) + fill_value
+        return torch.where((grid.abs() < 1).all(dim=3)[:, None], x, fill_value)
+    return x + fill_value * (1 - _share_inside(grid, *x.shape[2:]))
+
+
+def _share_inside(grid: Tensor, height: int, width: int) -> Tensor:
+    """Weight that bilinear interpolation gives to pixels of the image, ``(n, 1, h, w)``; exactly 1 within it."""
+    share = torch.ones((), dtype=grid.dtype, device=grid.device)
+    for axis, side in ((0, width), (1, height)):
+        place = ((grid[..., axis] + 1) * side - 1) / 2  # in pixels, from the centre of the first
+        share = share * torch.minimum(place + 1, side - place).clamp_(0, 1)
+    return share[:, None]
 
 
 def read_pair(value: Any, name: str, low: float, high: float, what: str) -> tuple[float, float]:

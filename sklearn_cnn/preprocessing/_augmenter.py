@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn.images._reading import read_images
+from sklearn_cnn.images._shape import infer_image_shape
 from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.preprocessing._augmentation import PADDING_MODES, Augmentation, read_pair
 from sklearn_cnn.preprocessing._output import hand_on
@@ -105,6 +106,7 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     An image is flipped, zoomed, sheared, rotated and shifted, in this order, about its centre, by one
     affine matrix and one interpolation; then come brightness, contrast, saturation, noise and erasing.
     uint8 images are rounded and kept between 0 and 255; floats have no known bounds and are not clipped.
+    But for `saturation`, all channels are treated alike, a fourth too, be it a band or an alpha channel.
     A rectangle to erase that is longer than the image is cut to it, where the reference draws anew.
 
     References
@@ -236,7 +238,7 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return hand_on(self, self._augment(self._read(X, reset=True)), lazy=True)
 
     def transform(self, X: Any) -> Any:
-        """Return images as they are, bit for bit: only training images are changed.
+        """Return images as they are, value for value: only training images are changed.
 
         Parameters
         ----------
@@ -246,8 +248,9 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of the shape of X
-            The images, in the caller's own array wherever that will do. An ``ImageSource`` is returned
-            as it is.
+            The images: those of uint8, float32 and float64 bit for bit, in the caller's own array wherever
+            that will do; other integers and bools in one of these dtypes that holds them. An
+            ``ImageSource`` is returned as it is.
 
         Raises
         ------
@@ -296,12 +299,24 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         variants = np.asarray(self._augment(ImageSource(np.repeat(source.images(), n, axis=0), source.image_shape)))
         return variants.reshape(len(source), int(n), *variants.shape[1:])
 
-    def _augment(self, source: ImageSource) -> ImageSource:
-        """Add the changes to the recipe of a source, unless nothing is to be changed; estimators call this too."""
+    def _augment(self, source: ImageSource, *, seen_by_numpy: bool = True) -> ImageSource:
+        """Add the changes to the recipe of a source, unless nothing is to be changed; estimators call this too.
+
+        What only a network sees needs no seed where the network has one.
+        """
         self._validate_params()
+        if self.image_shape is not None or self.channels != "auto":
+            shape = infer_image_shape(source.shape, self.image_shape, self.channels)
+            if shape != source.image_shape:
+                raise ValueError(
+                    f"the augmenter reads X of shape {source.shape} as images of {shape} (height×width×channels), and "
+                    f"the estimator as {source.image_shape}; leave image_shape and channels of the augmenter out."
+                )
         step = self._step(source)
         if step.does_nothing:
             return source
+        if step.seed_of_fit and not seen_by_numpy:
+            return source.then(step)
         return source.then(replace(step, seed=int(check_random_state(self.random_state).randint(2**31 - 1))))
 
     def _read(self, X: Any, *, reset: bool) -> ImageSource:
@@ -312,7 +327,7 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         shape = source.image_shape
         zoom = (1 - self.zoom, 1 + self.zoom) if isinstance(self.zoom, Real) else self.zoom
         shift = (self.shift, self.shift) if isinstance(self.shift, Real) else self.shift
-        low, high = read_pair(zoom, "zoom", np.finfo(float).tiny, 1e6, "(low, high) of positive factors")
+        low, high = read_pair(zoom, "zoom", 1e-3, 1e3, "(low, high) of factors from 0.001 to 1000")
         if low > high:
             raise ValueError(f"zoom=(low, high) has low above high: {self.zoom!r}.")
         if self.crop >= min(shape.height, shape.width) and self.crop:
@@ -329,8 +344,8 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         low_value, high_value = map(float, limits)
         if not low_value <= self.fill_value <= high_value:
             raise ValueError(
-                f"fill_value={self.fill_value} cannot be the value of a pixel: X has {source.dtype}, from {low_value:g} "
-                f"to {high_value:g}."
+                f"fill_value={self.fill_value} cannot be the value of a pixel: X has {source.dtype}, from "
+                f"{low_value:g} to {high_value:g}."
             )
         return Augmentation(
             rotation=float(self.rotation),

@@ -1,6 +1,7 @@
 """Image files and their like become pixels."""
 
 import os
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,7 +18,9 @@ MODES = {"L": 1, "RGB": 3, "RGBA": 4}
 
 RESIZE = ("stretch", "crop", "pad")
 
-_WITH_ALPHA = {"RGBA", "LA", "PA", "RGBa", "La"}
+_WITH_ALPHA = {"RGBA", "LA", "PA", "RGBa"}
+_BY_WAY_OF = {"La": "LA", "LAB": "RGB"}
+"""Modes that Pillow converts to few others."""
 
 
 def _pil(name: str) -> Any:
@@ -98,6 +101,8 @@ class Decoder:
             raise _UnreadableError(
                 f"{name} has values of 32 bits, whose range is not known; bring them to uint8 and pass arrays."
             )
+        if image.mode in _BY_WAY_OF:
+            image = image.convert(_BY_WAY_OF[image.mode])
         if image.mode in _WITH_ALPHA or "transparency" in image.info:
             image = image.convert("RGBA")
             if self.mode != "RGBA":
@@ -283,6 +288,6 @@ def _read_entry(entry: Any, i: int) -> Any:
     if hasattr(entry, "read"):
         return _content_of(entry, f"X[{i}]")
     raise TypeError(
-        f"X[{i}] is {entry!r}, of type {type(entry).__name__}; an image is a path, bytes, a binary file, a PIL image "
-        f"or an array."
+        f"X[{i}] is {reprlib.repr(entry)[:80]}, of type {type(entry).__name__}; an image is a path, bytes, a binary "
+        f"file, a PIL image or an array."
     )

@@ -75,14 +75,13 @@ class OwnRescaling:
         dims = (1, 2, 3)
         x = _precise(images)
         low, high = x.amin(dims, keepdim=True), x.amax(dims, keepdim=True)
-        if self.method == "minmax":
-            offset, spread = low, high - low
-        else:
-            offset = x.mean(dims, keepdim=True)
-            spread = (x - offset).square().mean(dims, keepdim=True).sqrt()
-            offset, spread = torch.where(low == high, low, offset), torch.where(low == high, 0.0, spread)
-        scale = torch.from_numpy(scale_of(spread.cpu().numpy(), offset.cpu().numpy())).to(x)
-        return ((x - offset) / scale).to(_torch_dtype(self.float64))
+        spread = scale_of((high - low).cpu().numpy(), torch.maximum(low.abs(), high.abs()).cpu().numpy())
+        x = (x - low) / torch.from_numpy(spread).to(x)
+        if self.method == "standardize":  # of values between 0 and 1, whose squares neither overflow nor vanish
+            varies = (x.amax(dims, keepdim=True) > 0).to(x)
+            x = x - x.mean(dims, keepdim=True)
+            x = varies * x / x.square().mean(dims, keepdim=True).sqrt().clamp_(min=1e-12)
+        return x.to(_torch_dtype(self.float64))
 
     def dtype(self, dtype: Any) -> Any:
         """float32, or float64 where that is wanted."""
@@ -157,7 +156,8 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    Results are float32, or float64 where X is. Standard deviations divide by n, as in
+    Results are float32, or float64 where X is; integers of 32 and 64 bits that come through an
+    ``ImageAugmenter`` are float64 by then. Standard deviations divide by n, as in
     ``StandardScaler``. Streamed statistics are merged as in [1]_ and equal those of all images at once to
     rounding. An ``ImageSource`` stays one: it is fitted on its undrawn images and rescaled when it is used.
 
@@ -265,6 +265,7 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             Where the images cannot be read, or not as at `fit`.
         """
         check_is_fitted(self)
+        self._check_per("this normalizer was fitted")
         source = self._read(X, reset=False)
         float64 = _is_float64(X, source)
         if self.per == "image":
@@ -294,6 +295,7 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             Where the images cannot be read, or not as at `fit`.
         """
         check_is_fitted(self)
+        self._check_per("this normalizer was fitted")
         source = self._read(X, reset=False)
         offset, scale = self._broadcast()
         step = Rescaling(offset, scale, _is_float64(X, source), inverse=True)
@@ -309,10 +311,9 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _learn(self, X: Any, *, reset: bool) -> Self:
         source = self._read(X, reset=reset)
+        if not reset:
+            self._check_per("partial_fit began")
         earlier = None if reset else self._moments
-        began_with = self.per if reset else "image" if earlier is None else earlier.per
-        if self.per != began_with:
-            raise ValueError(f"per={self.per!r}, but partial_fit began with per={began_with!r}; use fit to begin anew.")
         if self.per == "image":
             self.offset_ = self.scale_ = self._moments = None
             self.n_samples_seen_ = len(source) + (0 if reset else self.n_samples_seen_)
@@ -320,15 +321,25 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         moments = Moments(self.per) if earlier is None else deepcopy(earlier)
         for _, pixels in source.batches():
             moments.update(pixels)
-        self._moments = moments
-        self.n_samples_seen_ = moments.n_images
         if self.method == "standardize":
             offset, scale = moments.center, moments.std
         else:
             offset = np.asarray(moments.low, dtype=np.float64)
             scale = scale_of(moments.high - offset, offset)
+        if not np.isfinite(offset).all() or not np.isfinite(scale).all():
+            low, high = moments.range
+            raise ValueError(
+                f"X contains values too large: they go from {low:.3g} to {high:.3g}; scale them down first."
+            )
+        self._moments = moments
+        self.n_samples_seen_ = moments.n_images
         self.offset_, self.scale_ = self._compact(offset), self._compact(scale)
         return self
+
+    def _check_per(self, what: str) -> None:
+        fitted = "image" if self._moments is None else self._moments.per
+        if self.per != fitted:
+            raise ValueError(f"per={self.per!r}, but {what} with per={fitted!r}; use fit to begin anew.")
 
     def _compact(self, statistic: NDArray[np.float64]) -> NDArray[np.float64]:
         """A statistic as users see it, from ``(c or 1, h or 1, w or 1)``."""

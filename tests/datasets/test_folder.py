@@ -167,7 +167,7 @@ def test_without_extensions_every_file_is_taken(tmp_path):
     "extensions", [[], (), "", ".", [""], ["."], [".png", ""], [".png", 3], [None], [b".png"]], ids=str
 )
 def test_extensions_that_are_none_are_refused(pets, extensions):
-    with pytest.raises(ValueError, match=r"extensions are strings such as .*; got"):
+    with pytest.raises(ValueError, match=r"extensions are endings such as .*; got"):
         load_image_folder(pets, extensions=extensions)
 
 
@@ -386,3 +386,26 @@ def test_a_folder_is_split_trained_and_predicted(tmp_path):
     pipe = make_pipeline(ImageReader(size=8, mode="L"), network).fit(train, y_train)
     assert pipe.classes_.tolist() == ["bright", "dark"]
     assert pipe.score(test, y_test) == 1
+
+
+def test_a_link_to_the_folder_of_all_classes_brings_no_other_class_in(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(b"")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    assert load_image_folder(tmp_path).target.tolist() == [0, 1]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_no_file(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.png").write_bytes(b"")
+    os.mkfifo(tmp_path / "a" / "2.png")
+    assert len(load_image_folder(tmp_path).filenames) == 1
+
+
+@pytest.mark.parametrize("extensions", ["*.png", ["*.png"]])
+def test_extensions_are_no_patterns(tmp_path, extensions):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(ValueError, match="without a star"):
+        load_image_folder(tmp_path, extensions=extensions)

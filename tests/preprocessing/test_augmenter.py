@@ -669,3 +669,42 @@ def test_a_bad_augmenter_is_refused_before_training_and_leaves_the_classifier():
 def test_an_augmenter_of_another_kind_is_refused(augmenter):
     with pytest.raises(ValueError, match="augmenter"):
         small(augmenter=augmenter).fit(X, y)
+
+
+@pytest.mark.parametrize("fill_value", [-9999.0, -3.4e38, 1e6])
+def test_a_large_fill_value_leaves_the_pixels_inside_their_precision(fill_value):
+    images = (np.random.default_rng(0).random((20, 16, 16)) * 0.01).astype(np.float32)
+    drawn, plain = (
+        ImageAugmenter(rotation=10, fill_value=value, random_state=0).sample(images)[:, 0] for value in (fill_value, 0)
+    )
+    np.testing.assert_allclose(drawn[:, 5:-5, 5:-5], plain[:, 5:-5, 5:-5], rtol=1e-6)
+    assert np.isclose(drawn[:, 0, 0], fill_value).any()
+
+
+@pytest.mark.parametrize("said", [{"image_shape": (4, 16)}, {"image_shape": (2, 32)}])
+def test_an_augmenter_that_reads_x_otherwise_than_its_classifier_is_refused_in_both_forms(said):
+    rows = np.random.default_rng(0).integers(0, 255, (40, 64), dtype=np.uint8)
+    augmenter = ImageAugmenter(rotation=5, **said)
+    with pytest.raises(ValueError, match="leave image_shape and channels of the augmenter out"):
+        CNNClassifier((4,), max_epochs=1, augmenter=augmenter).fit(rows, np.arange(40) % 2)
+    with pytest.raises(ValueError, match="give both the same image_shape"):
+        make_pipeline(augmenter, CNNClassifier((4,), max_epochs=1)).fit(rows, np.arange(40) % 2)
+
+
+def test_a_classifier_with_a_seed_and_an_augmenter_leaves_the_generator_of_numpy_alone():
+    images = np.random.default_rng(0).random((20, 6, 6))
+    before = np.random.get_state()  # noqa: NPY002 - scikit-learn's random_state=None draws from this one
+    clf = CNNClassifier((4,), max_epochs=1, random_state=0, augmenter=ImageAugmenter(rotation=5))
+    clf.fit(images, np.arange(20) % 2)
+    after = np.random.get_state()  # noqa: NPY002
+    np.testing.assert_array_equal(after[1], before[1])
+    assert after[2] == before[2]
+
+
+@pytest.mark.parametrize("channels", ["first", "last"])
+def test_a_classifier_takes_over_where_the_channels_are_if_the_shape_does_not_tell(channels):
+    images = np.random.default_rng(0).random((20, 12, 12, 12))
+    source = ImageAugmenter(rotation=5, channels=channels).fit_transform(images)
+    clf = CNNClassifier((4,), max_epochs=1).fit(source, np.arange(20) % 2)
+    assert clf.image_shape_ == source.image_shape
+    assert clf.predict(images).shape == (20,)

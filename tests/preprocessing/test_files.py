@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from sklearn_cnn import ImageReader
 from sklearn_cnn.preprocessing._files import Decoder, read_entries
@@ -554,3 +554,23 @@ def test_a_large_jpeg_is_not_decoded_in_full(monkeypatch):
     read(content, size=(40, 80))
     assert sizes[1:] == [(192, 256)]
     assert read(content).shape == (1024, 768, 3)
+
+
+def in_lab(image):
+    transform = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+    return ImageCms.applyTransform(image, transform)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("kind", ["La", "LAB", "HSV", "YCbCr"])
+def test_pil_images_of_rare_modes_are_read(kind, mode):
+    grey = Image.fromarray(np.full((4, 5, 3), 100, np.uint8))
+    image = grey.convert("LA").convert("La") if kind == "La" else in_lab(grey) if kind == "LAB" else grey.convert(kind)
+    pixels = read(image, mode=mode)
+    np.testing.assert_allclose(pixels[..., :3] if mode != "L" else pixels, 100, atol=4)
+
+
+def test_a_long_entry_is_not_printed_whole():
+    with pytest.raises(TypeError, match=r"X\[0\]") as info:
+        ImageReader(size=4).fit_transform([[[1.0] * 64] * 64])
+    assert len(str(info.value)) < 300

@@ -538,3 +538,31 @@ def test_a_partial_fit_that_fails_halfway_leaves_the_statistics_as_they_were(mon
     at_once = make().fit(images_of())
     np.testing.assert_allclose(normalizer.offset_, at_once.offset_, rtol=1e-12)
     np.testing.assert_allclose(normalizer.scale_, at_once.scale_, rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("scale", [1e-300, 1e200, 1e300])
+def test_each_image_by_its_own_neither_overflows_nor_vanishes(method, scale):
+    images = np.random.default_rng(0).random((5, 4, 4))
+    expected = ImageNormalizer(method, per="image").fit_transform(images)
+    if scale > 1:
+        np.testing.assert_allclose(ImageNormalizer(method, per="image").fit_transform(images * scale), expected)
+    else:  # as good as constant for float32
+        np.testing.assert_allclose(ImageNormalizer(method, per="image").fit_transform(images * scale), 0, atol=1e-20)
+
+
+@pytest.mark.parametrize(("method", "scale"), [("standardize", 1e200), ("minmax", 1.7e308)])
+def test_values_whose_statistics_overflow_are_refused(method, scale):
+    images = np.random.default_rng(0).random((5, 4, 4))
+    images[0, 0, :2] = scale, -scale
+    normalizer = ImageNormalizer(method)
+    with pytest.raises(ValueError, match="too large"):
+        normalizer.fit(images)
+    assert not hasattr(normalizer, "offset_")
+
+
+@pytest.mark.parametrize(("before", "after"), list(permutations(PERS, 2)))
+def test_per_cannot_change_between_fit_and_transform(before, after):
+    normalizer = make(per=before).fit(images_of()).set_params(per=after)
+    with pytest.raises(ValueError, match=rf"per='{after}', but this normalizer was fitted with per='{before}'"):
+        normalizer.transform(images_of())
