@@ -325,7 +325,8 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             offset, scale = moments.center, moments.std
         else:
             offset = np.asarray(moments.low, dtype=np.float64)
-            scale = scale_of(moments.high - offset, offset)
+            with np.errstate(over="ignore"):  # refused below
+                scale = scale_of(moments.high - offset, offset)
         if not np.isfinite(offset).all() or not np.isfinite(scale).all():
             low, high = moments.range
             raise ValueError(
