@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Another build of torch, such as TORCH="torch==2.13.0"; by default the registry's newest.
 TORCH ?= torch
 
-.PHONY: demo test test-slow lint format docs clean
+.PHONY: demo test test-slow lint format docs bench peers clean
 
 $(VENV)/.stamp-%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -33,5 +33,25 @@ format: $(VENV)/.stamp-lint
 docs: $(VENV)/.stamp-docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
+# Keras and TensorFlow live beside, in an environment of their own: they want other versions of what we use.
+$(VENV)-peers/.stamp: benchmarks/peers/requirements.txt
+	test -x $(VENV)-peers/bin/python || $(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+peers: $(VENV)-peers/.stamp
+
+# DATA is a folder with the four idx files of MNIST; each script says in its first lines what it does.
+bench: $(VENV)/.stamp-plot $(VENV)-peers/.stamp
+	@test -n "$(DATA)" || { echo "say where the idx files of MNIST are: make bench DATA=FOLDER"; exit 2; }
+	mkdir -p benchmarks/results
+	cd benchmarks && for script in imports memory search scaling; do \
+		../$(BIN)/python $$script.py --json results/$$script.json || exit 1; done
+	cd benchmarks && ../$(BIN)/python overhead.py "$(abspath $(DATA))" --threads 1 --json results/overhead.json
+	cd benchmarks && ../$(BIN)/python throughput.py "$(abspath $(DATA))" --json results/throughput.json \
+		--peers ../$(VENV)-peers/bin/python
+	cd benchmarks && ../$(BIN)/python time_to_accuracy.py "$(abspath $(DATA))" --json results/time_to_accuracy.json \
+		--peers ../$(VENV)-peers/bin/python "filters=(16, 32, 64), max_epochs=1, batch_size=64, dropout=0"
+
 clean:
-	rm -rf $(VENV) docs/_build docs/auto_examples docs/api/generated
+	rm -rf $(VENV) $(VENV)-peers benchmarks/results docs/_build docs/auto_examples docs/api/generated

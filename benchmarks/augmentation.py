@@ -10,13 +10,12 @@ transforms, one image at a time, alternating; both must be installed beside this
 """
 
 import argparse
-import platform
 import time
 from pathlib import Path
 
 import numpy as np
-import sklearn
 import torch
+from common import described, setting
 from data import read_idx_folder
 from sklearn.model_selection import train_test_split
 
@@ -105,12 +104,7 @@ def main():
     of_gain.add_argument("--max-epochs", type=int, default=30)
     commands.add_parser("speed").add_argument("--repeats", type=int, default=15)
     arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    print(
-        f"torch {torch.__version__}, scikit-learn {sklearn.__version__}, Python {platform.python_version()}, "
-        f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
-    )
+    print(described(setting(arguments.threads or torch.get_num_threads())))
     if arguments.command == "gain":
         gain(arguments.folder, arguments.settings, arguments.seeds, arguments.train_size, arguments.max_epochs)
     else:

@@ -54,6 +54,11 @@ def _processor():
         return platform.processor()
 
 
+def described(machine):
+    """Versions and hardware in a line."""
+    return ", ".join(f"{name} {value}" for name, value in machine.items())
+
+
 def in_turn(contestants, repeats, warm_up=1):
     """Seconds of each contestant, one after the other and over again: the machine may be noisy."""
     for function in contestants.values():
@@ -71,7 +76,7 @@ def in_turn(contestants, repeats, warm_up=1):
 def report(what, machine, rows, json_file=None):
     """Print rows, dicts with the same keys, as a table; write them to a file where one is wanted."""
     print(f"\n{what}")
-    print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    print(described(machine))
     shown = [{name: _shown(value) for name, value in row.items()} for row in rows]
     widths = {name: max(len(name), *(len(row[name]) for row in shown)) for name in shown[0]}
     print("  ".join(name.ljust(width) for name, width in widths.items()))

@@ -9,13 +9,12 @@ folder with the four idx files of MNIST or Fashion-MNIST, plain or gzipped, and 
 """
 
 import argparse
-import platform
 import time
 from pathlib import Path
 
 import numpy as np
-import sklearn
 import torch
+from common import described, setting
 from data import read_idx_folder
 from sklearn.datasets import load_digits
 from sklearn.model_selection import StratifiedKFold, cross_val_score
@@ -68,12 +67,7 @@ def main():
     idx.add_argument("folder", type=Path)
     idx.add_argument("settings", nargs="*", default=[""])
     arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    print(
-        f"torch {torch.__version__}, scikit-learn {sklearn.__version__}, Python {platform.python_version()}, "
-        f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
-    )
+    print(described(setting(arguments.threads or torch.get_num_threads())))
     if arguments.data == "digits":
         on_digits(arguments.settings, arguments.seeds)
     else:

@@ -22,11 +22,12 @@ def main():
     arguments = parser(__doc__, data=True, peers=True)
     arguments.add_argument("settings", nargs="*", default=[""], help="keyword arguments of CNNClassifier")
     arguments.add_argument("--keras-epochs", type=int, default=3)
+    arguments.add_argument("--plot", type=Path, default=None, help="picture of accuracy against seconds to draw")
     arguments = arguments.parse_args()
     machine = setting(arguments.threads)
     X, y, X_test, y_test = read_idx_folder(arguments.data)
     found = {text: {"seconds": [], "accuracy": []} for text in arguments.settings}
-    epochs, keras_accuracy = [], float("nan")
+    epochs, curve, keras_accuracy = [], [], float("nan")
     CNNClassifier((2,), max_epochs=1).fit(X[:200], y[:200])  # what torch loads at its first use
     with tempfile.TemporaryDirectory() as folder:
         keras = None
@@ -46,6 +47,7 @@ def main():
             if keras is not None and turn < arguments.keras_epochs:
                 epochs.append(keras.ask("epoch")["seconds"])
                 keras_accuracy = keras.ask("evaluate")["accuracy"]
+                curve.append(keras_accuracy)
                 print(f"{epochs[-1]:.1f} s, {keras_accuracy:.4f}; epoch {turn + 1} of Keras", flush=True)
         if keras is not None:
             keras.end()
@@ -72,6 +74,24 @@ def main():
         )
     what = f"Seconds of fit on {len(X):,} images, medians of {arguments.repeats}"
     report(what, machine, rows, arguments.json)
+    if arguments.plot is not None:
+        draw(found, epochs, curve, machine, arguments.plot)
+
+
+def draw(found, epochs, curve, machine, file):
+    """Accuracy against seconds: one dot a fit, and Keras epoch by epoch."""
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(figsize=(8, 5), layout="constrained")
+    for (text, row), colour in zip(found.items(), ("#D55E00", "#009E73", "#CC79A7", "#E69F00") * 9, strict=False):
+        ax.scatter(row["seconds"], row["accuracy"], color=colour, zorder=3, label=f"CNNClassifier({text})")
+    if curve:
+        ax.plot(np.cumsum(epochs), curve, color="#0072B2", marker="s", label="Keras' MNIST example, epoch by epoch")
+    ax.set(xscale="log", xlabel="seconds of training", ylabel="test accuracy")
+    ax.set_title(f"{machine['threads']} threads, {machine['processor']}")
+    ax.legend(loc="lower right", fontsize=8)
+    ax.grid(color="0.9")
+    figure.savefig(file, dpi=100)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from sklearn_cnn.training._device import available_devices, resolve_device, reso
 from sklearn_cnn.training._inference import predict_outputs, prediction_batch_size
 from sklearn_cnn.training._net import BestEpoch, check_callbacks, make_net, train
 from sklearn_cnn.training._optimizers import OPTIMIZERS, OptimizerFactory, Phase, auto_lr
+from sklearn_cnn.training._threads import threads_for
 
 # Independent random streams of one fit.
 _WEIGHTS, _SHUFFLE, _DROPOUT, _SPLIT, _AUGMENT = range(5)
@@ -183,7 +184,7 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
                 for number, step in enumerate(sample.images.random_steps)
             ]
             validation = None if held_out is None else self._batches(held_out, device, self._predict_batch_size)
-            with torch.autocast(device.type, enabled=False):  # the caller's, if there is one
+            with threads_for(plan.n_macs * batch_size), torch.autocast(device.type, enabled=False):  # the caller's
                 train(
                     net,
                     training,
