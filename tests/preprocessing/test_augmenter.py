@@ -1,5 +1,7 @@
 """ImageAugmenter, alone, in pipelines and as a parameter of the classifier."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import sklearn
@@ -708,3 +710,17 @@ def test_a_classifier_takes_over_where_the_channels_are_if_the_shape_does_not_te
     clf = CNNClassifier((4,), max_epochs=1).fit(source, np.arange(20) % 2)
     assert clf.image_shape_ == source.image_shape
     assert clf.predict(images).shape == (20,)
+
+
+def test_fits_in_threads_draw_what_they_draw_one_after_the_other():
+    images, labels = np.random.default_rng(0).random((40, 8, 8)), np.arange(40) % 2
+    source = ImageAugmenter(rotation=20, noise=0.1, random_state=0).fit_transform(images)
+
+    def fit(seed):
+        clf = CNNClassifier((4,), hidden_layer_sizes=(), max_epochs=2, random_state=seed)
+        return clf.fit(source, labels).decision_function(images)
+
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(fit, range(12)))
+    for seed, found in enumerate(together):
+        np.testing.assert_array_equal(found, fit(seed))
