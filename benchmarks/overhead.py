@@ -20,10 +20,11 @@ from sklearn_cnn import CNNClassifier
 def compare(name, X, y, epochs, machine, arguments):
     clf = CNNClassifier(max_epochs=epochs, random_state=0)
     fitted = CNNClassifier(max_epochs=1, random_state=0).fit(X, y)
+    filters = [layer.output_shape[0] for layer in fitted.plan_.layers if layer.kind == "conv"]
 
     def bare():
         plain_loop(
-            conv_blocks(clf.filters, X.shape[1]),
+            conv_blocks(filters, X.shape[1]),
             X,
             y,
             epochs=epochs,

@@ -3,7 +3,7 @@
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from numbers import Integral, Real
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import nn
 from sklearn_cnn._random import generator
 from sklearn_cnn.architectures._build import ImageNetwork, Standardize, build_network, initialize, reseed_dropout
 from sklearn_cnn.architectures._plan import Plan, make_plan
-from sklearn_cnn.architectures._spec import ACTIVATIONS, PADDING_MODES, POOLINGS, conv_architecture
+from sklearn_cnn.architectures._spec import ACTIVATIONS, PADDING_MODES, POOLINGS, auto_filters, conv_architecture
 from sklearn_cnn.estimators._sample import Sample, check_range, check_weights, survey, warn_of_another_range
 from sklearn_cnn.images._moments import Moments
 from sklearn_cnn.images._reading import read_images, refuse_unreadable
@@ -48,7 +48,7 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
     history_: list[dict[str, Any]]
 
     _parameter_constraints: dict[str, Any] = {
-        "filters": [*_SEQUENCE, _POSITIVE_INT],
+        "filters": [*_SEQUENCE, _POSITIVE_INT, StrOptions({"auto"})],
         "kernel_size": [*_SEQUENCE, _POSITIVE_INT],
         "stride": [*_SEQUENCE, _POSITIVE_INT],
         "padding": [*_SEQUENCE, StrOptions({"same", "valid"}), Interval(Integral, 0, None, closed="left")],
@@ -238,8 +238,17 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
         return parts[0], parts[1]
 
     def _plan_for(self, shape: ImageShape, n_outputs: int) -> Plan:
+        if not isinstance(self.filters, str):
+            return self._plan_with(self.filters, shape, n_outputs)
+        *deeper, shallowest = auto_filters(shape.height, shape.width)
+        for filters in deeper:
+            with suppress(ValueError):  # a block too many for these settings
+                return self._plan_with(filters, shape, n_outputs)
+        return self._plan_with(shallowest, shape, n_outputs)
+
+    def _plan_with(self, filters: Any, shape: ImageShape, n_outputs: int) -> Plan:
         architecture = conv_architecture(
-            filters=self.filters,
+            filters=filters,
             kernel_size=self.kernel_size,
             stride=self.stride,
             padding=self.padding,

@@ -37,9 +37,11 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
     Parameters
     ----------
-    filters : int or sequence of int, default=(64, 128)
-        Output channels of the convolutions, one entry a block. An empty sequence gives a network of
-        dense layers alone.
+    filters : int, sequence of int or "auto", default="auto"
+        Output channels of the convolutions, one entry a block. ``"auto"`` follows the shorter side of
+        the images: (64, 128) below 28 pixels, (32, 64, 128) below 56, and another block of 256 with each
+        doubling from there on; fewer blocks where other settings leave no room for them. `plan_` says
+        what it came to. An empty sequence gives a network of dense layers alone.
     kernel_size : int or sequence, default=3
         Height and width of the convolution windows, in pixels.
     stride : int or sequence, default=1
@@ -211,7 +213,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
     def __init__(
         self,
-        filters: Any = (64, 128),
+        filters: Any = "auto",
         *,
         kernel_size: Any = 3,
         stride: Any = 1,

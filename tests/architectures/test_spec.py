@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from sklearn_cnn.architectures._spec import Architecture, ConvBlock, conv_architecture
+from sklearn_cnn.architectures._spec import Architecture, ConvBlock, auto_filters, conv_architecture
 from tests.architectures.settings import DEFAULTS
 
 PAIRS = ["kernel_size", "stride", "padding", "dilation", "pool_size", "pool_stride"]
@@ -235,3 +235,25 @@ def test_two_spellings_of_one_network_are_equal_and_hash_alike():
 def test_an_architecture_cannot_be_changed():
     with pytest.raises(FrozenInstanceError):
         spec().dropout = 0.5
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((1, 20), (64, 128)),
+        ((8, 8), (64, 128)),
+        ((27, 27), (64, 128)),
+        ((28, 28), (32, 64, 128)),
+        ((32, 32), (32, 64, 128)),
+        ((64, 200), (32, 64, 128, 256)),
+        ((224, 224), (32, 64, 128, 256, 256, 256)),
+    ],
+)
+def test_auto_filters_follow_the_shorter_side(size, expected):
+    assert auto_filters(*size)[0] == auto_filters(*size[::-1])[0] == expected
+
+
+@pytest.mark.parametrize("side", [28, 60, 300])
+def test_auto_filters_have_shallower_ones_down_to_two_blocks(side):
+    found = auto_filters(side, side)
+    assert [len(filters) for filters in found] == list(range(len(found[0]), 1, -1))

@@ -586,3 +586,28 @@ def test_fit_accepts_being_called_without_gradients():
         inference = small().fit(X, y)
     assert same_weights(no_grad, small().fit(X, y))
     assert same_weights(inference, no_grad)
+
+
+def convolutions(plan):
+    return [layer.output_shape[0] for layer in plan.layers if layer.kind == "conv"]
+
+
+@pytest.mark.parametrize(
+    ("side", "settings", "expected"),
+    [
+        (8, {}, [64, 128]),
+        (28, {}, [32, 64, 128]),
+        (28, {"kernel_size": 5, "padding": "valid"}, [64, 128]),  # 28→24→12→8→4 leaves no room for a third
+        (28, {"kernel_size": (5, 3)}, [64, 128]),  # one entry a block
+        (28, {"kernel_size": (5, 3, 3)}, [32, 64, 128]),
+        (64, {}, [32, 64, 128, 256]),
+    ],
+)
+def test_auto_filters_fit_the_images_and_the_other_settings(side, settings, expected):
+    plan = CNNClassifier(**settings).plan(image_shape=(side, side), n_outputs=3)
+    assert convolutions(plan) == expected
+
+
+def test_settings_that_leave_no_room_for_two_blocks_are_refused_for_auto_filters_too():
+    with pytest.raises(ValueError, match="conv block 2"):
+        CNNClassifier(kernel_size=7, padding="valid").plan(image_shape=(9, 9), n_outputs=3)
