@@ -14,7 +14,9 @@ def read_idx(folder, name):
                 content = file.read()
             n_axes = content[3]
             shape = np.frombuffer(content, ">i4", n_axes, offset=4)
-            return np.frombuffer(content, np.uint8, offset=4 + 4 * n_axes).reshape(shape)
+            return (
+                np.frombuffer(content, np.uint8, offset=4 + 4 * n_axes).reshape(shape).copy()
+            )  # torch warns of read-only memory
     sys.exit(f"{folder} has neither {name} nor {name}.gz: pass a folder with the idx files of MNIST or Fashion-MNIST.")
 
 

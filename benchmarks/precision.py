@@ -3,11 +3,10 @@
 python benchmarks/precision.py
 """
 
-import platform
 import time
 
 import numpy as np
-import torch
+from common import described, setting
 
 from sklearn_cnn import CNNClassifier
 
@@ -24,8 +23,7 @@ CASES = [
 
 
 def main(n=4000, repeats=3):
-    torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, Python {platform.python_version()}, {torch.backends.cpu.get_cpu_capability()}")
+    print(described(setting(threads=1)))
     rng = np.random.default_rng(0)
     y = np.arange(n) % 10
     for side, filters in CASES:

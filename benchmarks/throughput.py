@@ -51,7 +51,7 @@ def main():
     arguments.add_argument("--no-keras", action="store_true", help="leave Keras out")
     arguments = arguments.parse_args()
     machine = setting(arguments.threads)
-    X, y, X_test, y_test = (part.copy() for part in read_idx_folder(arguments.data))
+    X, y, X_test, y_test = read_idx_folder(arguments.data)
     X, y = X[: arguments.images], y[: arguments.images]
     found = {name: ([], []) for name in contestants(X, y, X_test)}
     running = contestants(X, y, X_test)

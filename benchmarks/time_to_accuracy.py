@@ -58,7 +58,7 @@ def main():
             "test accuracy": float(np.median(row["accuracy"])),
             "least": min(row["accuracy"]),
             "seconds": float(np.median(row["seconds"])),
-            "times as fast as Keras": keras_seconds / float(np.median(row["seconds"])),
+            **({"times as fast as Keras": keras_seconds / float(np.median(row["seconds"]))} if epochs else {}),
         }
         for text, row in found.items()
     ]

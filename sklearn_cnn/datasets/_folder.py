@@ -103,13 +103,14 @@ def load_image_folder(
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not classes:
         raise ValueError(f"{str(path)!r} has no sub-folders; each class of images needs one.")
-    files = [sorted(_files_of(entry, endings)) for entry in classes]
-    kept = _readable(files) if on_error == "skip" else files
-    for entry, names, found in zip(classes, kept, files, strict=True):
+    found = [sorted(_files_of(entry, endings)) for entry in classes]
+    files = _readable(found) if on_error == "skip" else found
+    for entry, names, all_names in zip(classes, files, found, strict=True):
         if not names:
             what = "of any kind" if endings is None else f"with one of the extensions {', '.join(sorted(endings))}"
-            raise ValueError(f"the folder {str(entry)!r} has no images {what}{' that can be read' if found else ''}.")
-    files = kept
+            raise ValueError(
+                f"the folder {str(entry)!r} has no images {what}{' that can be read' if all_names else ''}."
+            )
     filenames = np.array([name for names in files for name in names])
     target = np.repeat(np.arange(len(classes)), [len(names) for names in files])
     if shuffle:

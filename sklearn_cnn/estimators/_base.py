@@ -173,18 +173,9 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
             largest = max([_size(plan.input_shape), *(_size(layer.output_shape) for layer in plan.layers)])
             self._predict_batch_size = prediction_batch_size(largest)
             best = BestEpoch(self.n_iter_no_change if early_stopping else None, self.tol)
-            moved: dict[int, torch.Tensor] = {}
-            sample.images = sample.images.on(device, moved)
-            if held_out is not None:
-                held_out.images = held_out.images.on(device, moved)
-            training = self._batches(sample, device, batch_size)
-            training.shuffle = generator(seed, _SHUFFLE, done)
-            training.draws = [
-                generator(seed if step.seed_of_fit else step.seed, _AUGMENT, number, done, device=device)
-                for number, step in enumerate(sample.images.random_steps)
-            ]
-            validation = None if held_out is None else self._batches(held_out, device, self._predict_batch_size)
-            with threads_for(plan.n_macs * batch_size), torch.autocast(device.type, enabled=False):  # the caller's
+            training, validation = self._make_batches(sample, held_out, device, batch_size, seed, done)
+            # The autocast is the caller's, if there is one.
+            with threads_for(plan.n_macs * batch_size), torch.autocast(device.type, enabled=False):
                 train(
                     net,
                     training,
@@ -290,6 +281,23 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
             groups = net.optimizer_.state_dict()["param_groups"]
             state = _detached_copy(earlier.optimizer_.state_dict()["state"])
             net.optimizer_.load_state_dict({"state": state, "param_groups": groups})
+
+    def _make_batches(
+        self, sample: Sample, held_out: Sample | None, device: torch.device, batch_size: int, seed: int, done: int
+    ) -> tuple[Batches, Batches | None]:
+        """Batches for training, shuffled and drawn anew from streams that begin after `done` epochs; for validation."""
+        moved: dict[int, torch.Tensor] = {}  # both parts may be cut from one array
+        sample.images = sample.images.on(device, moved)
+        training = self._batches(sample, device, batch_size)
+        training.shuffle = generator(seed, _SHUFFLE, done)
+        training.draws = [
+            generator(seed if step.seed_of_fit else step.seed, _AUGMENT, number, done, device=device)
+            for number, step in enumerate(sample.images.random_steps)
+        ]
+        if held_out is None:
+            return training, None
+        held_out.images = held_out.images.on(device, moved)
+        return training, self._batches(held_out, device, self._predict_batch_size)
 
     def _batches(self, sample: Sample, device: torch.device, batch_size: int) -> Batches:
         weights = sample.unit_weights()

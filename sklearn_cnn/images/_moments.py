@@ -82,9 +82,8 @@ class Moments:
         squares = _weighted((x - mean).square_(), share, dims).cpu().numpy()[0] * w.sum()
         delta = mean.cpu().numpy()[0] - self.mean
         total = self.total + w.sum()
-        with np.errstate(
-            over="ignore", invalid="ignore"
-        ):  # callers that cannot use so large a spread look at the range
+        # Callers that cannot use so large a spread look at the range.
+        with np.errstate(over="ignore", invalid="ignore"):
             self.mean = self.mean + delta * (w.sum() / total)
             self.squares = self.squares + squares + delta**2 * (self.total * w.sum() / total)
         self.total = total

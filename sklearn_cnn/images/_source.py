@@ -21,7 +21,13 @@ its group, so the groups are small."""
 
 
 class Step(Protocol):
-    """One function of a recipe. Steps are frozen dataclasses, so that they pickle and hash."""
+    """One function of a recipe. Steps are frozen dataclasses, so that they pickle and hash.
+
+    Attributes
+    ----------
+    random : bool
+        Whether it draws.
+    """
 
     random: ClassVar[bool]
 
@@ -150,7 +156,7 @@ class ImageSource(NDArrayOperatorsMixin):
 
     @property
     def random_steps(self) -> list[Any]:
-        """The steps that draw."""
+        """The steps that draw. They have a ``seed``, and ``seed_of_fit`` where a fit draws from its own."""
         return [step for step in self.recipe if step.random]
 
     @property
@@ -278,7 +284,8 @@ class ImageSource(NDArrayOperatorsMixin):
             part = images.new_zeros((_DRAWN_TOGETHER, *images.shape[1:]))
             part[place] = images[torch.from_numpy(mine)]
             for number, step in enumerate(self.recipe):
-                part = step(part, generator(step.seed, int(group), number) if step.random else None)  # type: ignore[attr-defined]
+                seed = getattr(step, "seed", None)  # of those that draw
+                part = step(part, None if seed is None else generator(seed, int(group), number))
             if drawn is None:
                 drawn = part.new_empty((len(images), *part.shape[1:]))
             drawn[torch.from_numpy(mine)] = part[place]

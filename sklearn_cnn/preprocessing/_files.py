@@ -137,7 +137,7 @@ class _UnreadableError(ValueError):
     """An error whose message is complete."""
 
 
-class ImageFiles(Sequence[Any]):
+class ImageFiles:
     """Images that are decoded when they are indexed: the base of a lazy source.
 
     Parameters

@@ -179,6 +179,11 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     ((2, 427, 640, 3), dtype('float32'))
     """
 
+    offset_: NDArray[np.float64] | None
+    scale_: NDArray[np.float64] | None
+    n_samples_seen_: int
+    _moments: Moments | None
+
     _parameter_constraints: dict[str, Any] = {
         "method": [StrOptions({"standardize", "minmax"})],
         "per": [StrOptions({"channel", "pixel", "image", "all"})],
@@ -303,11 +308,6 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _read(self, X: Any, *, reset: bool) -> ImageSource:
         return read_images(self, X, reset=reset, image_shape=self.image_shape, channels=self.channels)
-
-    offset_: NDArray[np.float64] | None
-    scale_: NDArray[np.float64] | None
-    n_samples_seen_: int
-    _moments: Moments | None
 
     def _learn(self, X: Any, *, reset: bool) -> Self:
         source = self._read(X, reset=reset)

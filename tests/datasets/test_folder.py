@@ -244,10 +244,10 @@ def test_a_random_state_object_is_drawn_from(tmp_path):
 
 
 def test_without_shuffling_nothing_is_drawn(pets):
-    np.random.seed(0)  # noqa: NPY002
-    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    np.random.seed(0)  # noqa: NPY002 - the generator that random_state=None means
+    before = np.random.get_state()[1].copy()  # noqa: NPY002 - the generator that random_state=None means
     load_image_folder(pets)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002 - the generator that random_state=None means
 
 
 # Files that cannot be read

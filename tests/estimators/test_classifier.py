@@ -447,7 +447,7 @@ def test_other_seeds_give_other_networks():
     assert not same_weights(one, other)
     np.random.seed(5)  # noqa: NPY002 - the global generator is what random_state=None means in scikit-learn
     one = small(random_state=None).fit(X, y)
-    np.random.seed(5)  # noqa: NPY002
+    np.random.seed(5)  # noqa: NPY002 - the generator that random_state=None means
     assert same_weights(one, small(random_state=None).fit(X, y))
 
 

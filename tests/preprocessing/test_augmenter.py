@@ -183,7 +183,7 @@ def test_a_random_state_goes_on_from_draw_to_draw():
 def test_without_a_seed_the_draw_comes_from_numpys_generator():
     draws = []
     for seed in (0, 0, 1):
-        np.random.seed(seed)  # noqa: NPY002
+        np.random.seed(seed)  # noqa: NPY002 - the generator that random_state=None means
         draws.append(np.asarray(ImageAugmenter(**STRONG).fit_transform(X)))
     np.testing.assert_array_equal(draws[0], draws[1])
     assert not np.array_equal(draws[0], draws[2])
@@ -259,7 +259,7 @@ def test_a_step_before_the_classifier_is_its_parameter(images, seed, early_stopp
 
 def test_the_seed_of_the_classifier_alone_repeats_a_fit():
     def fit(numpy_seed, seed):
-        np.random.seed(numpy_seed)  # noqa: NPY002
+        np.random.seed(numpy_seed)  # noqa: NPY002 - the generator that random_state=None means
         return make_pipeline(ImageAugmenter(**STRONG), small(random_state=seed)).fit(X, y)[-1]
 
     assert same_weights(fit(0, 0), fit(1, 0))
@@ -698,7 +698,7 @@ def test_a_classifier_with_a_seed_and_an_augmenter_leaves_the_generator_of_numpy
     before = np.random.get_state()  # noqa: NPY002 - scikit-learn's random_state=None draws from this one
     clf = CNNClassifier((4,), max_epochs=1, random_state=0, augmenter=ImageAugmenter(rotation=5))
     clf.fit(images, np.arange(20) % 2)
-    after = np.random.get_state()  # noqa: NPY002
+    after = np.random.get_state()  # noqa: NPY002 - the generator that random_state=None means
     np.testing.assert_array_equal(after[1], before[1])
     assert after[2] == before[2]
 

@@ -457,7 +457,7 @@ def test_row_29_two_threads_fit_what_one_fits():
 
 
 def global_state():
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - the generator that random_state=None means
     return (
         torch.get_rng_state().tolist(),
         (kind, keys.tolist(), *rest),
@@ -523,12 +523,12 @@ def test_row_30_settings_of_the_caller_do_not_reach_the_fit(precision):
 
 
 def test_row_30_without_a_seed_one_number_of_numpys_generator_is_drawn():
-    np.random.seed(0)  # noqa: NPY002
+    np.random.seed(0)  # noqa: NPY002 - the generator that random_state=None means
     small(random_state=None).fit(X, y)
-    after = np.random.get_state()[1].tolist(), np.random.get_state()[2]  # noqa: NPY002
-    np.random.seed(0)  # noqa: NPY002
-    np.random.randint(2**31 - 1)  # noqa: NPY002
-    assert after == (np.random.get_state()[1].tolist(), np.random.get_state()[2])  # noqa: NPY002
+    after = np.random.get_state()[1].tolist(), np.random.get_state()[2]  # noqa: NPY002 - the generator that random_state=None means
+    np.random.seed(0)  # noqa: NPY002 - the generator that random_state=None means
+    np.random.randint(2**31 - 1)  # noqa: NPY002 - the generator that random_state=None means
+    assert after == (np.random.get_state()[1].tolist(), np.random.get_state()[2])  # noqa: NPY002 - the generator that random_state=None means
 
 
 def test_the_loop_that_is_tried_here_is_the_fast_one(monkeypatch):
