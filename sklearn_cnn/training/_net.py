@@ -21,6 +21,10 @@ from sklearn_cnn.training._progress import Progress
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
+_LOOK_EVERY = {"cpu": 1}
+"""Batches after which their losses are looked at. A GPU hands a number over once all that was queued before it is
+done, and stands idle until more is queued: so not there after each."""
+
 Score = Callable[[Tensor, Tensor, Tensor | None], float]
 """``(outputs, targets, weights) -> score``, the larger the better."""
 
@@ -410,6 +414,7 @@ def _fast_training(net: NeuralNetClassifier, batches: Iterable[Any]) -> tuple[li
     criterion.train()
     losses: list[Tensor] = []
     sizes: list[int] = []
+    seen = 0
     for images, targets in batches:
         optimizer.zero_grad()
         loss = criterion(network(images), targets)
@@ -417,11 +422,18 @@ def _fast_training(net: NeuralNetClassifier, batches: Iterable[Any]) -> tuple[li
         optimizer.step()
         losses.append(loss.detach())
         sizes.append(len(targets))
-        # On a GPU the loss of the batch before is looked at, so that the queue never runs dry.
-        seen = len(losses) if loss.device.type == "cpu" else len(losses) - 1
-        if seen:
-            _check_finite(net, losses[seen - 1].item(), seen)
+        if len(losses) - seen == _LOOK_EVERY.get(loss.device.type, 64):
+            seen = _check_losses(net, losses, seen)
+    _check_losses(net, losses, seen)
     return losses, sizes
+
+
+def _check_losses(net: NeuralNetClassifier, losses: list[Tensor], seen: int) -> int:
+    """Refuse the first loss that is not finite after those seen already; how many are seen now."""
+    if len(losses) > seen:
+        for batch, loss in enumerate(torch.stack(losses[seen:]).tolist(), start=seen + 1):
+            _check_finite(net, loss, batch)
+    return len(losses)
 
 
 def _record_score(net: NeuralNetClassifier, validation: Batches, outputs: Tensor, score: Score) -> None:

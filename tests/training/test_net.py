@@ -35,9 +35,11 @@ from skorch.callbacks import (
     Unfreezer,
     WandbLogger,
 )
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklearn_cnn import CNNClassifier
 from sklearn_cnn.exceptions import NonFiniteLossError
+from sklearn_cnn.training import _net
 from sklearn_cnn.training._net import BestEpoch, check_callbacks
 
 X, y = load_digits(return_X_y=True)
@@ -340,6 +342,40 @@ def test_a_loss_that_is_not_finite_stops_the_fit_within_one_batch(force):
     assert 2 <= info.value.batch <= 3
     assert info.value.lr == 1e30
     assert not hasattr(clf, "classes_")
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations for which a processor must wait until a device has done all it was told."""
+
+    def __init__(self):
+        super().__init__()
+        self.n = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.n += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
+        return func(*args, **(kwargs or {}))
+
+
+def test_on_a_gpu_no_batch_waits_for_the_device(monkeypatch):
+    monkeypatch.setattr(_net, "_LOOK_EVERY", {})  # as on any device but the CPU
+    counted = []
+    for batch_size in (60, 3):
+        with Waits() as waits:
+            small(batch_size=batch_size).fit(X, y)
+        counted.append(waits.n)
+    assert counted[0] == counted[1]
+
+
+@pytest.mark.parametrize("every", [2, 4, 64])
+def test_losses_that_are_looked_at_later_name_the_same_batch(monkeypatch, every):
+    found = []
+    for looked_at in (1, every):
+        monkeypatch.setattr(_net, "_LOOK_EVERY", {"cpu": looked_at})
+        clf = small(lr=1e30, optimizer="sgd", lr_schedule="constant", normalization=None, batch_size=10)
+        with pytest.raises(NonFiniteLossError) as info:
+            clf.fit(X, y)
+        found.append((info.value.epoch, info.value.batch))
+    assert found[0] == found[1]
 
 
 def test_the_best_epoch_is_that_of_the_highest_score_and_then_of_the_lowest_loss():
