@@ -21,10 +21,6 @@ from sklearn_cnn.training._progress import Progress
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
-_LOOK_EVERY = {"cpu": 1}
-"""Batches after which their losses are looked at. A GPU hands a number over once all that was queued before it is
-done, and stands idle until more is queued: so not there after each."""
-
 Score = Callable[[Tensor, Tensor, Tensor | None], float]
 """``(outputs, targets, weights) -> score``, the larger the better."""
 
@@ -412,28 +408,59 @@ def _fast_training(net: NeuralNetClassifier, batches: Iterable[Any]) -> tuple[li
     network, criterion, optimizer = net.module_, net.criterion_, net.optimizer_
     network.train()
     criterion.train()
-    losses: list[Tensor] = []
-    sizes: list[int] = []
-    seen = 0
+    losses, sizes = _Losses(net, late=next(network.parameters()).is_cuda), []
     for images, targets in batches:
         optimizer.zero_grad()
         loss = criterion(network(images), targets)
         loss.backward()
         optimizer.step()
-        losses.append(loss.detach())
+        losses.add(loss.detach())
         sizes.append(len(targets))
-        if len(losses) - seen == _LOOK_EVERY.get(loss.device.type, 64):
-            seen = _check_losses(net, losses, seen)
-    _check_losses(net, losses, seen)
-    return losses, sizes
+    losses.check()
+    return losses.seen, sizes
 
 
-def _check_losses(net: NeuralNetClassifier, losses: list[Tensor], seen: int) -> int:
-    """Refuse the first loss that is not finite after those seen already; how many are seen now."""
-    if len(losses) > seen:
-        for batch, loss in enumerate(torch.stack(losses[seen:]).tolist(), start=seen + 1):
-            _check_finite(net, loss, batch)
-    return len(losses)
+class _Losses:
+    """The losses of an epoch, of which none may be infinite or NaN.
+
+    Asking a GPU for a number empties its queue, and it stands idle until the next batch is queued. So there
+    each number is only sent for, and looked at once the next batch is queued too.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNetClassifier
+        What is trained.
+    late : bool
+        Whether to look at each loss one batch late.
+    """
+
+    def __init__(self, net: NeuralNetClassifier, *, late: bool) -> None:
+        self.net = net
+        self.late = late
+        self.seen: list[Tensor] = []
+        self._sent: tuple[int, Tensor, torch.cuda.Event | None] | None = None
+
+    def add(self, loss: Tensor) -> None:
+        """Take in the loss of a batch, which its step has used already."""
+        self.seen.append(loss)
+        copy = loss.to("cpu", non_blocking=loss.is_cuda)
+        arrived = torch.cuda.Event() if loss.is_cuda else None  # type: ignore[no-untyped-call]  # torch's
+        if arrived is not None:
+            arrived.record()
+        if self.late:
+            self.check()
+        self._sent = (len(self.seen), copy, arrived)
+        if not self.late:
+            self.check()
+
+    def check(self) -> None:
+        """Look at the loss that was sent for."""
+        if self._sent is None:
+            return
+        batch, copy, arrived = self._sent
+        if arrived is not None:
+            arrived.synchronize()
+        _check_finite(self.net, float(copy.numpy()), batch)
 
 
 def _record_score(net: NeuralNetClassifier, validation: Batches, outputs: Tensor, score: Score) -> None:

@@ -344,6 +344,14 @@ def test_a_loss_that_is_not_finite_stops_the_fit_within_one_batch(force):
     assert not hasattr(clf, "classes_")
 
 
+class LateLosses(_net._Losses):
+    """As on a GPU."""
+
+    def __init__(self, net, *, late):
+        assert not late
+        super().__init__(net, late=True)
+
+
 class Waits(TorchDispatchMode):
     """Counts the operations for which a processor must wait until a device has done all it was told."""
 
@@ -357,7 +365,7 @@ class Waits(TorchDispatchMode):
 
 
 def test_on_a_gpu_no_batch_waits_for_the_device(monkeypatch):
-    monkeypatch.setattr(_net, "_LOOK_EVERY", {})  # as on any device but the CPU
+    monkeypatch.setattr(_net, "_Losses", LateLosses)
     counted = []
     for batch_size in (60, 3):
         with Waits() as waits:
@@ -366,15 +374,16 @@ def test_on_a_gpu_no_batch_waits_for_the_device(monkeypatch):
     assert counted[0] == counted[1]
 
 
-@pytest.mark.parametrize("every", [2, 4, 64])
-def test_losses_that_are_looked_at_later_name_the_same_batch(monkeypatch, every):
+@pytest.mark.parametrize("batch_size", [10, 60, 120])
+def test_losses_that_are_looked_at_late_name_the_same_batch_and_miss_none(monkeypatch, batch_size):
     found = []
-    for looked_at in (1, every):
-        monkeypatch.setattr(_net, "_LOOK_EVERY", {"cpu": looked_at})
-        clf = small(lr=1e30, optimizer="sgd", lr_schedule="constant", normalization=None, batch_size=10)
+    for late in (False, True):
+        if late:
+            monkeypatch.setattr(_net, "_Losses", LateLosses)
+        clf = small(lr=1e30, optimizer="sgd", lr_schedule="constant", normalization=None, batch_size=batch_size)
         with pytest.raises(NonFiniteLossError) as info:
             clf.fit(X, y)
-        found.append((info.value.epoch, info.value.batch))
+        found.append((info.value.epoch, info.value.batch, info.value.what))
     assert found[0] == found[1]
 
 
