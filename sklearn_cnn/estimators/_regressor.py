@@ -450,7 +450,7 @@ def _mean_and_scale(sample: Sample) -> tuple[NDArray[np.float64], NDArray[np.flo
     unit = np.where(largest > 0, largest, 1.0)
     targets = targets / unit  # so that no square overflows
     mean = np.average(targets, axis=0, weights=weights)
-    scale = np.sqrt(np.average((targets - mean) ** 2, axis=0, weights=weights))
-    # Rounding can give a constant output a deviation above 0, and tiny ones a deviation of 0.
+    scale = np.sqrt(np.average((targets - mean) ** 2, axis=0, weights=weights)) * unit
+    # Rounding can give a constant output a deviation above 0, and one that hardly varies a deviation of 0.
     constant = (np.ptp(targets, axis=0) == 0) | (scale == 0)
-    return np.where(constant, targets[0], mean) * unit, np.where(constant, 1.0, scale * unit)
+    return np.where(constant, targets[0], mean) * unit, np.where(constant, 1.0, scale)
