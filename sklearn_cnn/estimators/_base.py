@@ -392,7 +392,7 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
         ----------
         X : array-like of images or None, default=None
             Images, of which only the shape matters.
-        y : array-like of shape (n,) or None, default=None
+        y : array-like of shape (n,) or (n, n_outputs), or None, default=None
             Targets, of which only the number of outputs matters.
         image_shape : tuple of int or None, default=None
             ``(h, w)``, ``(h, w, c)`` or ``(c, h, w)``, in place of `X`.

@@ -88,7 +88,8 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
         What training makes small, of targets and predictions in standard deviations of the targets.
         ``"absolute_error"`` aims at medians rather than means, and ``"huber"`` [5]_ is the first below a
-        difference of one standard deviation and the second beyond: both care less about outliers.
+        difference of one standard deviation and the second beyond: both care less about outliers. Gross
+        outliers make that deviation large, so against those take ``"absolute_error"``.
     optimizer : {"adamw", "adam", "sgd", "rmsprop"} or callable, default="adamw"
         Optimiser, or a callable ``(parameters, lr=) -> torch.optim.Optimizer``.
     lr : float or "auto", default="auto"
