@@ -394,8 +394,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
         Returns
         -------
-        ndarray of shape (n,), or of int and shape (n, n_labels)
-            Labels, as they were in `y`; an indicator matrix of 0 and 1 where `y` was one.
+        ndarray of shape (n,) or (n, n_labels)
+            Labels, as they were in `y`; an indicator matrix of int64, 0 and 1, where `y` was one.
         """
         outputs = self._outputs(X)
         return (outputs > 0).astype(np.int64) if self._multilabel else self.classes_[outputs.argmax(axis=1)]

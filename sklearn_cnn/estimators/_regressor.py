@@ -136,9 +136,9 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     ----------
     n_outputs_ : int
         Numbers predicted for an image.
-    target_mean_ : ndarray of float64 and shape (n_outputs_,)
+    target_mean_ : ndarray of shape (n_outputs_,)
         Weighted means of the training targets.
-    target_scale_ : ndarray of float64 and shape (n_outputs_,)
+    target_scale_ : ndarray of shape (n_outputs_,)
         Their weighted standard deviations; 1 for an output that never varied.
     n_features_in_ : int
         Numbers in one image.
@@ -373,8 +373,8 @@ class CNNRegressor(RegressorMixin, BaseCNN):
 
         Returns
         -------
-        ndarray of float64 and shape (n,), or (n, n_outputs) for several outputs
-            Predictions in the unit of `y`.
+        ndarray of shape (n,), or (n, n_outputs) for several outputs
+            Predictions in the unit of `y`, as float64.
         """
         outputs = self._outputs(X).astype(np.float64) * self.target_scale_ + self.target_mean_
         return outputs[:, 0] if self.n_outputs_ == 1 else outputs

@@ -93,16 +93,22 @@ def test_targets_of_any_size_are_learnt(unit):
     assert r2_score(INK, predictions) > 0.8
 
 
+@pytest.mark.parametrize("w", [None, WEIGHTS], ids=["unweighted", "weighted"])
 @pytest.mark.parametrize("value", [0.0, 0.1, -7.0, 1e9])
-def test_an_output_that_never_varies_divides_by_nothing(value):
+def test_an_output_that_never_varies_divides_by_nothing(value, w):
     targets = np.column_stack([INK, np.full(300, value)])
-    reg = small(max_epochs=20).fit(X, targets)
+    reg = small(max_epochs=20).fit(X, targets, w)
     assert reg.target_mean_[1] == value
     assert reg.target_scale_[1] == 1
     np.testing.assert_allclose(reg.predict(X)[:, 1], value, atol=0.5)
     assert r2_score(INK, reg.predict(X)[:, 0]) > 0.8
     alone = small().fit(X, np.full(300, value))
     np.testing.assert_allclose(alone.predict(X), value, atol=0.5)
+
+
+def test_a_deviation_that_rounds_to_zero_divides_by_nothing():
+    reg = small(max_epochs=1).fit(X, np.arange(300) % 2 * 5e-324)  # the smallest number there is
+    assert reg.target_scale_ == 1
 
 
 def test_a_single_image_can_be_fitted():
