@@ -200,7 +200,7 @@ def with_bad(value):
         (None, "y is None"),
         (3.0, "Singleton|array-like"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_targets_that_are_no_numbers_are_refused(target, match):
     reg = small()
