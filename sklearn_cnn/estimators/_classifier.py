@@ -491,7 +491,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
                 f"class_weight={self.class_weight!r} is for one label an image, but y is an indicator matrix of "
                 f"several; use sample_weight, or class_weight=None."
             )
-        indicators = _read_indicators(y)
+        indicators = _read_matrix(y)
         labels = np.arange(indicators.shape[1])
         if classes is not None and not np.array_equal(classes, labels):
             raise ValueError(
@@ -534,16 +534,14 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         return len(self.classes_)
 
     def _count_outputs(self, y: Any) -> int:
-        return _read_indicators(y).shape[1] if _has_columns(y) else len(np.unique(_read_labels(y)))
+        return _read_matrix(y).shape[1] if _has_columns(y) else len(np.unique(_read_labels(y)))
 
     def _criterion(self) -> nn.Module:
         loss = WeightedBinaryCrossEntropy if self._multilabel else WeightedCrossEntropy
         return loss(float(self.label_smoothing))
 
     def _score_outputs(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> float:
-        # Of several labels an image, all must be right.
-        indicators = (outputs > 0) == (targets > 0) if self._multilabel else None
-        right = outputs.argmax(dim=1) == targets if indicators is None else indicators.all(dim=1)
+        right = ((outputs > 0) == (targets > 0)).all(dim=1) if self._multilabel else outputs.argmax(dim=1) == targets
         if weights is None:
             return float(right.double().mean())
         return float((right * weights).sum() / weights.sum())
@@ -573,7 +571,7 @@ def _has_columns(y: Any) -> bool:
     return len(shape) == 2 and shape[1] != 1
 
 
-def _read_indicators(y: Any) -> NDArray[np.float32]:
+def _read_matrix(y: Any) -> NDArray[np.float32]:
     """An indicator matrix as 0 and 1, ``(n, n_labels)``."""
     refuse_missing(y, "y")
     y = y.toarray() if issparse(y) else np.asarray(y)
