@@ -69,3 +69,16 @@ def test_every_fitted_attribute_is_described(name):
     described = {entry.name for entry in NumpyDocString(inspect.getdoc(type(fitted)))["Attributes"]}
     there = {attribute for attribute in vars(fitted) if attribute.endswith("_") and not attribute.startswith("_")}
     assert there == described - {"feature_names_in_"}
+
+
+# What both estimators have is described once and copied; these depend on the kind of target.
+DESCRIBED_APART = {"dropout", "augmenter", "early_stopping", "tol"}
+
+
+def test_both_estimators_describe_their_common_parameters_in_the_same_words():
+    described = [
+        {entry.name: entry.desc for entry in NumpyDocString(inspect.getdoc(cls))["Parameters"]}
+        for cls in (sklearn_cnn.CNNClassifier, sklearn_cnn.CNNRegressor)
+    ]
+    common = set(described[0]) & set(described[1])
+    assert {name for name in common if described[0][name] != described[1][name]} == DESCRIBED_APART

@@ -12,7 +12,7 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
-from sklearn_cnn import CNNClassifier, ImageAugmenter, ImageNormalizer
+from sklearn_cnn import CNNClassifier, CNNRegressor, ImageAugmenter, ImageNormalizer
 
 # With default settings rows and weights cannot be exchanged: batches are drawn from other rows, and
 # statistics of a batch know no weights. scikit-learn expects this check to fail for 31 of its own estimators.
@@ -25,16 +25,27 @@ def default_classifier():
     return CNNClassifier(random_state=0)
 
 
+def default_regressor():
+    return CNNRegressor(random_state=0)
+
+
+# With these settings the result is a smooth function of weights and rows alone.
+EXACT = {
+    "precision": "float64",
+    "normalization": None,
+    "dropout": 0.0,
+    "hidden_layer_sizes": (),
+    "batch_size": 10_000,
+    "random_state": 0,
+}
+
+
 def exact_classifier():
-    """A classifier whose result is a smooth function of weights and rows alone."""
-    return CNNClassifier(
-        precision="float64",
-        normalization=None,
-        dropout=0.0,
-        hidden_layer_sizes=(),
-        batch_size=10_000,
-        random_state=0,
-    )
+    return CNNClassifier(**EXACT)
+
+
+def exact_regressor():
+    return CNNRegressor(**EXACT, max_epochs=100)  # a full batch is one step, and R² must pass 0.5
 
 
 # Only training images are augmented: fit_transform differs from fit().transform() on purpose.
@@ -44,7 +55,7 @@ EXPECTED_FAILURES_OF_AN_AUGMENTER = {
     "check_transformer_data_not_an_array": AUGMENTED,
 }
 
-CLASSIFIERS = [default_classifier(), exact_classifier()]
+NETWORKS = [default_classifier(), exact_classifier(), default_regressor(), exact_regressor()]
 AUGMENTING = ImageAugmenter(rotation=20, shift=0.2, noise=0.1, random_state=0)
 NORMALIZERS = [
     ImageNormalizer(method, per=per)
@@ -61,7 +72,7 @@ def expected_failures(estimator):
 
 
 # An expected failure that passes is an error: xfail_strict of the pytest configuration.
-@parametrize_with_checks([*CLASSIFIERS, *TRANSFORMERS], expected_failed_checks=expected_failures)
+@parametrize_with_checks([*NETWORKS, *TRANSFORMERS], expected_failed_checks=expected_failures)
 def test_estimator_checks(estimator, check):
     check(estimator)
 
@@ -71,7 +82,7 @@ def test_estimator_checks(estimator, check):
 )
 @pytest.mark.parametrize(
     ("estimator", "n_checks"),
-    [(default_classifier(), 63), *((transformer, 47) for transformer in TRANSFORMERS)],
+    [(default_classifier(), 68), (default_regressor(), 60), *((transformer, 47) for transformer in TRANSFORMERS)],
     ids=repr,
 )
 def test_as_many_checks_ran_as_there_are_for_its_kind(estimator, n_checks):
@@ -96,7 +107,7 @@ UNYIELDED_OF_TRANSFORMERS = [
 @pytest.mark.parametrize(
     ("estimator", "check"),
     [
-        *((estimator, check) for estimator in [*CLASSIFIERS, *TRANSFORMERS] for check in UNYIELDED),
+        *((estimator, check) for estimator in [*NETWORKS, *TRANSFORMERS] for check in UNYIELDED),
         *((estimator, check) for estimator in TRANSFORMERS for check in UNYIELDED_OF_TRANSFORMERS),
     ],
     ids=lambda value: getattr(value, "__name__", repr(value)),
@@ -110,8 +121,9 @@ def test_checks_that_check_estimator_does_not_yield(estimator, check):
 
 WITH_ARRAY_API = """
 from sklearn.utils.estimator_checks import estimator_checks_generator
-from sklearn_cnn import CNNClassifier, ImageAugmenter, ImageNormalizer
-for estimator in [CNNClassifier(random_state=0), ImageNormalizer(), ImageAugmenter(), ImageAugmenter(rotation=20)]:
+from sklearn_cnn import CNNClassifier, CNNRegressor, ImageAugmenter, ImageNormalizer
+networks = [CNNClassifier(random_state=0), CNNRegressor(random_state=0)]
+for estimator in [*networks, ImageNormalizer(), ImageAugmenter(), ImageAugmenter(rotation=20)]:
     for estimator, check in estimator_checks_generator(estimator):
         if "array_api" in str(check):
             check(estimator)
@@ -130,4 +142,4 @@ def test_the_check_that_is_skipped_without_scipys_array_api_passes_with_it():
         text=True,
         check=True,
     )
-    assert done.stdout.split() == ["ran"] * 4
+    assert done.stdout.split() == ["ran"] * 5

@@ -8,9 +8,18 @@ import torch
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits
-from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier, StackingClassifier, VotingClassifier
+from sklearn.ensemble import (
+    AdaBoostClassifier,
+    AdaBoostRegressor,
+    BaggingClassifier,
+    BaggingRegressor,
+    StackingClassifier,
+    StackingRegressor,
+    VotingClassifier,
+    VotingRegressor,
+)
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - makes the import below possible
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import (
     GridSearchCV,
     HalvingGridSearchCV,
@@ -22,11 +31,12 @@ from sklearn.model_selection import (
     train_test_split,
 )
 from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skorch.callbacks import EpochTimer, Freezer
 
-from sklearn_cnn import CNNClassifier
+from sklearn_cnn import CNNClassifier, CNNRegressor
 
 DIGITS = load_digits()
 IMAGES, y = DIGITS.images[:200].astype(np.float32), np.array(list("abcdefghij"))[DIGITS.target[:200]]
@@ -165,6 +175,32 @@ def test_bagging_of_rows():
 
 def test_one_against_the_rest(X):
     assert OneVsRestClassifier(small(max_epochs=10)).fit(X, y).score(X, y) > 0.7
+
+
+REGRESSOR = CNNRegressor((8, 16), hidden_layer_sizes=(16,), max_epochs=6, image_shape=(8, 8), random_state=0)
+
+
+@pytest.mark.parametrize(
+    "ensemble",
+    [
+        VotingRegressor([("one", REGRESSOR)]),
+        StackingRegressor([("one", REGRESSOR)], Ridge(), cv=2),
+        AdaBoostRegressor(REGRESSOR, n_estimators=2, random_state=0),
+        MultiOutputRegressor(REGRESSOR),
+    ],
+    ids=lambda ensemble: type(ensemble).__name__,
+)
+@pytest.mark.parametrize("form", ["2-D", "3-D"])
+def test_ensembles_of_regressors(ensemble, form):
+    halves = np.stack([IMAGES[:, :4].mean(axis=(1, 2)), IMAGES[:, 4:].mean(axis=(1, 2))], axis=1)
+    target = halves if isinstance(ensemble, MultiOutputRegressor) else halves.sum(axis=1)
+    assert ensemble.fit(FORMS[form], target).score(FORMS[form], target) > 0.5
+
+
+def test_bagging_of_regressors_takes_rows():
+    ink = FORMS["2-D"].mean(axis=1)
+    bagged = BaggingRegressor(REGRESSOR, n_estimators=2, random_state=0).fit(FORMS["2-D"], ink)
+    assert bagged.score(FORMS["2-D"], ink) > 0.5
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from sklearn_cnn.training._batches import Batches, batch_bounds
 from sklearn_cnn.training._device import available_devices, resolve_device, resolve_precision
 from sklearn_cnn.training._inference import predict_outputs, prediction_batch_size
 from sklearn_cnn.training._net import BestEpoch, check_callbacks, make_net, train
-from sklearn_cnn.training._optimizers import OPTIMIZERS, OptimizerFactory, Phase, auto_lr
+from sklearn_cnn.training._optimizers import OPTIMIZERS, OptimizerFactory, Phase, auto_lr, phases
 from sklearn_cnn.training._threads import threads_for
 
 # Independent random streams of one fit.
@@ -88,6 +88,12 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
 
     # What a kind of estimator adds to the story: read targets, their number of outputs, a loss, a score.
 
+    _score_name: ClassVar[str]  # in the history
+
+    @property
+    @abstractmethod
+    def _task(self) -> str: ...  # one of those of make_net
+
     @abstractmethod
     def _read_targets(self, y: Any, *, reset: bool, classes: Any = None) -> NDArray[Any]: ...
 
@@ -106,10 +112,41 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
     def _weigh_targets(self, sample: Sample, held_out: Sample | None, *, complete: bool) -> None:
         """Multiply weights that follow from the targets into the samples'; `complete`: no more targets will come."""
 
+    def _scale_targets(self, sample: Sample, held_out: Sample | None, *, reset: bool) -> None:
+        """Bring the targets to what the network gives; `reset`: by statistics of this sample."""
+
     @abstractmethod
     def _split(self, targets: NDArray[Any], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]: ...
 
     # The story of a fit.
+
+    def _fit_whole(self, X: Any, y: Any, sample_weight: Any, **validation: Any) -> Self:
+        """Do what `fit` says."""
+        self._fit(
+            X,
+            y,
+            sample_weight,
+            **validation,
+            max_epochs=self.max_epochs,
+            schedule=phases(self.lr_schedule, self.max_epochs, open_ended=bool(self.early_stopping or self.warm_start)),
+            early_stopping=bool(self.early_stopping),
+            resume=self.warm_start and hasattr(self, "module_"),
+        )
+        return self
+
+    def _fit_part(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:
+        """Do what `partial_fit` says."""
+        self._fit(
+            X,
+            y,
+            sample_weight,
+            classes=classes,
+            max_epochs=1,
+            schedule=(Phase(1, "constant"),),
+            early_stopping=False,
+            resume=hasattr(self, "module_"),
+        )
+        return self
 
     def _fit(
         self,
@@ -135,6 +172,7 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
             self._weigh_targets(sample, held_out, complete=classes is None and not resume)
             if held_out is None and early_stopping:
                 sample, held_out = self._hold_out(sample, seed)
+            self._scale_targets(sample, held_out, reset=not resume)
             if self.augmenter is not None:
                 sample.images = self.augmenter._augment(sample.images, seen_by_numpy=False)
             check_callbacks(self.skorch_callbacks, lr_schedule=self.lr_schedule, has_validation=held_out is not None)
@@ -158,6 +196,7 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
             done = len(self.history_) if resume else 0
             reseed_dropout(network, generator(seed, _DROPOUT, done))
             net = make_net(
+                self._task,
                 network.to(device),
                 self._criterion(),
                 OptimizerFactory(self.optimizer, self.momentum, self.weight_decay),
@@ -182,6 +221,7 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
                     validation,
                     phases=schedule,
                     score=self._score_outputs,
+                    score_name=self._score_name,
                     best=best,
                     verbose=self.verbose,
                 )
@@ -302,9 +342,10 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
     def _batches(self, sample: Sample, device: torch.device, batch_size: int) -> Batches:
         weights = sample.unit_weights()
         dtype = torch.float64 if self.precision == "float64" else torch.float32
+        targets = torch.from_numpy(sample.targets)
         return Batches(
             sample.images,
-            torch.from_numpy(sample.targets),
+            targets.to(dtype) if targets.is_floating_point() else targets,
             None if weights is None else torch.from_numpy(weights).to(dtype),
             batch_size=batch_size,
             device=device,
@@ -320,7 +361,7 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
         self.loss_curve_ = [record["train_loss"] for record in self.history_]
         validated = any("valid_loss" in record for record in self.history_)
         self.validation_loss_curve_ = [record.get("valid_loss") for record in self.history_] if validated else None
-        self.validation_scores_ = [record.get("valid_acc") for record in self.history_] if validated else None
+        self.validation_scores_ = [record.get(self._score_name) for record in self.history_] if validated else None
 
     # What a fitted estimator does.
 
@@ -351,7 +392,7 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
         ----------
         X : array-like of images or None, default=None
             Images, of which only the shape matters.
-        y : array-like of shape (n,) or None, default=None
+        y : array-like of shape (n,) or (n, n_outputs), or None, default=None
             Targets, of which only the number of outputs matters.
         image_shape : tuple of int or None, default=None
             ``(h, w)``, ``(h, w, c)`` or ``(c, h, w)``, in place of `X`.
@@ -436,6 +477,7 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.target_tags.multi_output = True
         return tags
 
 

@@ -6,28 +6,28 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import log_softmax, softmax
+from scipy.sparse import issparse
+from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import assert_all_finite, column_or_1d, compute_class_weight
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from torch import nn
 
 from sklearn_cnn.estimators._base import BaseCNN
-from sklearn_cnn.estimators._sample import Sample, check_weights
-from sklearn_cnn.estimators._split import stratified_split
+from sklearn_cnn.estimators._sample import Sample, check_weights, refuse_missing
+from sklearn_cnn.estimators._split import random_split, stratified_split
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
-from sklearn_cnn.training._loss import WeightedCrossEntropy
-from sklearn_cnn.training._optimizers import Phase, phases
+from sklearn_cnn.training._loss import WeightedBinaryCrossEntropy, WeightedCrossEntropy
 
 
 class CNNClassifier(ClassifierMixin, BaseCNN):
     """Convolutional network classifier for images.
 
     You need none of the parameters to begin: ``CNNClassifier().fit(X, y)`` takes any array of images
-    and labels of any kind. Those of the first half shape the network; the others say how X is read and
-    how the network is trained.
+    and labels of any kind, one an image or, as an indicator matrix of 0 and 1, several. Those of the
+    first half shape the network; the others say how X is read and how the network is trained.
 
     A block is a convolution, a pool, a normalisation and an activation, in this order; after the last
     block come the dense layers. Settings of the blocks take one value for all blocks or a sequence
@@ -100,15 +100,17 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         `early_stopping` or `warm_start`, whose length is not known beforehand, it is constant with a
         short linear cooldown at the end (once patience has run out, or over the last epochs).
     label_smoothing : float, default=0.05
-        Share of each training target that is spread over all classes [5]_. It makes labels more often
-        right, and probabilities cautious; use 0 where the probabilities themselves matter.
+        Share of each training target that is spread over all classes [5]_; with several labels an image,
+        over the 0 and 1 of each label. It makes labels more often right, and probabilities cautious; use
+        0 where the probabilities themselves matter.
     batch_size : int or "auto", default="auto"
         Images a step. ``"auto"`` grows with the training set, from 16 to 128.
     max_epochs : int, default=10
         Passes over the training images.
     early_stopping : bool, default=False
         Whether to hold out a part of the training images (or to use `X_val`), to stop when its
-        accuracy no longer rises, and to go back to the best epoch.
+        accuracy no longer rises, and to go back to the best epoch. The part has every class in
+        proportion; with several labels an image it is drawn at random.
     validation_fraction : float, default=0.1
         Share of the images that is held out.
     n_iter_no_change : int, default=5
@@ -116,7 +118,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     tol : float, default=1e-4
         What counts as a gain of the accuracy.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes; multiplied by `sample_weight`.
+        Weights of the classes; multiplied by `sample_weight`. For one label an image only.
     warm_start : bool, default=False
         Whether `fit` trains a fitted network on, for `max_epochs` more.
     random_state : int, RandomState instance or None, default=None
@@ -135,7 +137,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels.
+        The labels; with several an image, the numbers of the columns of `y`.
     n_features_in_ : int
         Numbers in one image.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -147,7 +149,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     module_ : torch.nn.Module
         The trained network. It takes images as ``(n, channels, height, width)`` and gives logits.
     net_ : skorch.NeuralNetClassifier
-        The skorch net of the last fit; absent after unpickling.
+        The skorch net of the last fit; absent after unpickling. With several labels an image it is a
+        plain ``skorch.NeuralNet``.
     history_ : list of dict
         Figures of every epoch.
     loss_curve_ : list of float
@@ -156,7 +159,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Validation loss of every epoch, None for an epoch without a validation part; None where no
         epoch had one.
     validation_scores_ : list of float or None
-        Validation accuracy of every epoch, likewise.
+        Validation accuracy of every epoch, likewise. With several labels an image it is the share of
+        images of which every label is right.
     best_epoch_ : int or None
         Epoch, counted from 1, with the best validation accuracy in the last fit (of equals, the one
         with the lowest loss). With `early_stopping` the weights are those of this epoch.
@@ -171,6 +175,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
     See Also
     --------
+    CNNRegressor : Numbers in place of labels.
     sklearn.neural_network.MLPClassifier : A network of dense layers.
 
     Notes
@@ -311,8 +316,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             Images: grey, with their channels last or first, or flattened. A list of arrays or PIL
             images of one size, a torch tensor, a frame or a memory map will do as well. Never
             written to.
-        y : array-like of shape (n,)
-            Labels: numbers, strings or bools.
+        y : array-like of shape (n,), or array-like or sparse matrix of shape (n, n_labels)
+            Labels: numbers, strings or bools. Where an image has several: an indicator matrix, 1 or True
+            for the labels it has, which are then learnt side by side.
         sample_weight : array-like of shape (n,) or None, default=None
             Weights of the images.
         X_val, y_val : array-like or None, default=None
@@ -332,20 +338,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         NonFiniteLossError
             Where a loss or a weight becomes NaN or infinite. The estimator is then as before.
         """
-        resume = self.warm_start and hasattr(self, "module_")
-        self._fit(
-            X,
-            y,
-            sample_weight,
-            X_val=X_val,
-            y_val=y_val,
-            sample_weight_val=sample_weight_val,
-            max_epochs=self.max_epochs,
-            schedule=phases(self.lr_schedule, self.max_epochs, open_ended=bool(self.early_stopping or self.warm_start)),
-            early_stopping=bool(self.early_stopping),
-            resume=resume,
-        )
-        return self
+        return self._fit_whole(X, y, sample_weight, X_val=X_val, y_val=y_val, sample_weight_val=sample_weight_val)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -357,10 +350,11 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         ----------
         X : array-like of images
             As for `fit`; of the shape of the first call.
-        y : array-like of shape (n,)
-            Labels.
+        y : array-like of shape (n,), or array-like or sparse matrix of shape (n, n_labels)
+            Labels, as for `fit`.
         classes : array-like of shape (n_classes,) or None, default=None
-            All labels that will ever come; needed at the first call.
+            All labels that will ever come; needed at the first call. For an indicator matrix,
+            ``np.arange(n_labels)``.
         sample_weight : array-like of shape (n,) or None, default=None
             Weights of the images.
 
@@ -388,17 +382,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
                 f"classes={np.unique(np.asarray(classes))} are not those of the first call to partial_fit: "
                 f"{self.classes_}."
             )
-        self._fit(
-            X,
-            y,
-            sample_weight,
-            classes=classes,
-            max_epochs=1,
-            schedule=(Phase(1, "constant"),),
-            early_stopping=False,
-            resume=resume,
-        )
-        return self
+        return self._fit_part(X, y, sample_weight, classes)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Predict labels.
@@ -410,11 +394,11 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
         Returns
         -------
-        ndarray of shape (n,)
-            Labels, as they were in `y`.
+        ndarray of shape (n,) or (n, n_labels)
+            Labels, as they were in `y`; an indicator matrix of int64, 0 and 1, where `y` was one.
         """
-        best = self._outputs(X).argmax(axis=1)
-        return self.classes_[best]
+        outputs = self._outputs(X)
+        return (outputs > 0).astype(np.int64) if self._multilabel else self.classes_[outputs.argmax(axis=1)]
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Predict the probability of every class.
@@ -427,9 +411,11 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Returns
         -------
         ndarray of shape (n, n_classes)
-            Softmax of the logits, in the order of `classes_`.
+            Softmax of the logits, in the order of `classes_`; with several labels an image the sigmoid
+            of each, so that rows need not sum to 1.
         """
-        return softmax(self._outputs(X).astype(np.float64), axis=1)
+        logits = self._outputs(X).astype(np.float64)
+        return expit(logits) if self._multilabel else softmax(logits, axis=1)
 
     def predict_log_proba(self, X: Any) -> NDArray[np.float64]:
         """Predict the logarithm of the probability of every class.
@@ -444,7 +430,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         ndarray of shape (n, n_classes)
             In the order of `classes_`; finite also where the probability rounds to 0.
         """
-        return log_softmax(self._outputs(X).astype(np.float64), axis=1)
+        logits = self._outputs(X).astype(np.float64)
+        return log_expit(logits) if self._multilabel else log_softmax(logits, axis=1)
 
     def decision_function(self, X: Any) -> NDArray[Any]:
         """Compute logits.
@@ -458,13 +445,29 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         -------
         ndarray of shape (n, n_classes), or (n,) for two classes
             Logits; for two classes the second less the first, positive where the second is predicted.
+            With several labels an image one for each, positive where it is predicted.
         """
         logits = self._outputs(X)
-        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+        two_classes = logits.shape[1] == 2 and not self._multilabel
+        return logits[:, 1] - logits[:, 0] if two_classes else logits
 
     # The classifier's part of the story that the base tells.
 
-    def _read_targets(self, y: Any, *, reset: bool, classes: Any = None) -> NDArray[np.int64]:
+    _score_name = "valid_acc"
+
+    @property
+    def _task(self) -> str:
+        return "multilabel" if self._multilabel else "multiclass"
+
+    def _read_targets(self, y: Any, *, reset: bool, classes: Any = None) -> NDArray[Any]:
+        multilabel = _has_columns(y)
+        if reset:
+            self._multilabel = multilabel
+        elif multilabel != self._multilabel:
+            kinds = {False: "one label an image", True: "an indicator matrix of several labels an image"}
+            raise ValueError(f"y is {kinds[multilabel]}, but the network is for {kinds[self._multilabel]}.")
+        if multilabel:
+            return self._read_indicators(y, reset=reset, classes=classes)
         y = _read_labels(y)
         encoder = LabelEncoder()
         if reset:
@@ -482,7 +485,27 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
                 f"y contains labels that are not among the classes {self.classes_}: {', '.join(unseen[:5]) or error}."
             ) from None
 
+    def _read_indicators(self, y: Any, *, reset: bool, classes: Any) -> NDArray[np.float32]:
+        if self.class_weight is not None:
+            raise ValueError(
+                f"class_weight={self.class_weight!r} is for one label an image, but y is an indicator matrix of "
+                f"several; use sample_weight, or class_weight=None."
+            )
+        indicators = _read_matrix(y)
+        labels = np.arange(indicators.shape[1])
+        if classes is not None and not np.array_equal(classes, labels):
+            raise ValueError(
+                f"classes of an indicator matrix of {len(labels)} labels is np.arange({len(labels)}); got {classes!r}."
+            )
+        if reset:
+            self.classes_ = labels
+        elif len(labels) != len(self.classes_):
+            raise ValueError(f"y has {len(labels)} labels an image, but the network is for {len(self.classes_)}.")
+        return indicators
+
     def _weigh_targets(self, sample: Sample, held_out: Sample | None, *, complete: bool) -> None:
+        if self._multilabel:
+            return
         if self.class_weight is not None:
             self._apply_class_weight(sample, held_out)
         if not complete or sample.weights is None:
@@ -511,27 +534,65 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         return len(self.classes_)
 
     def _count_outputs(self, y: Any) -> int:
-        return len(np.unique(_read_labels(y)))
+        return _read_matrix(y).shape[1] if _has_columns(y) else len(np.unique(_read_labels(y)))
 
     def _criterion(self) -> nn.Module:
-        return WeightedCrossEntropy(float(self.label_smoothing))
+        loss = WeightedBinaryCrossEntropy if self._multilabel else WeightedCrossEntropy
+        return loss(float(self.label_smoothing))
 
     def _score_outputs(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> float:
-        right = outputs.argmax(dim=1) == targets
+        right = ((outputs > 0) == (targets > 0)).all(dim=1) if self._multilabel else outputs.argmax(dim=1) == targets
         if weights is None:
             return float(right.double().mean())
         return float((right * weights).sum() / weights.sum())
 
     def _split(self, targets: NDArray[Any], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        if self._multilabel:
+            return random_split(len(targets), self.validation_fraction, seed, least=1)
         return stratified_split(targets, self.validation_fraction, seed)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+def _has_columns(y: Any) -> bool:
+    """Whether y is a matrix; a single column is one of labels."""
+    if issparse(y):
+        return True
+    try:
+        shape = np.asarray(y).shape
+    except ValueError:  # lists of unequal length
+        raise ValueError(
+            "y must have one label an image, or as many 0 and 1 for each; turn lists of labels into an indicator "
+            "matrix by sklearn.preprocessing.MultiLabelBinarizer."
+        ) from None
+    return len(shape) == 2 and shape[1] != 1
+
+
+def _read_matrix(y: Any) -> NDArray[np.float32]:
+    """An indicator matrix as 0 and 1, ``(n, n_labels)``."""
+    refuse_missing(y, "y")
+    y = y.toarray() if issparse(y) else np.asarray(y)
+    if y.dtype == object:  # of a frame with columns of several dtypes
+        y = np.array(y.tolist())
+    if y.shape[1] == 0:
+        raise ValueError(f"y has 0 labels an image: its shape is {y.shape}.")
+    assert_all_finite(y, input_name="y")
+    kind = type_of_target(y, input_name="y")
+    if kind != "multilabel-indicator" or not np.isin(y, (0, 1)).all():
+        raise ValueError(
+            f"y of shape {y.shape} is {kind}; a y with several columns must be an indicator matrix of 0 and 1, with a "
+            f"column for each label an image may have. Use CNNRegressor for numbers, and "
+            f"sklearn.multioutput.MultiOutputClassifier for several labels of more than two values."
+        )
+    return y.astype(np.float32)
 
 
 def _read_labels(y: Any, name: str = "y") -> NDArray[Any]:
-    if hasattr(y, "isna") and np.any(y.isna()):  # pandas' own missing values cannot be compared
-        raise ValueError(f"Input {name} contains NaN or NA.")
+    refuse_missing(y, name)
     y = column_or_1d(y, warn=True)
-    if y.dtype == object and any(label is None for label in y):
-        raise ValueError(f"Input {name} contains None.")
     assert_all_finite(y, input_name=name)
     try:
         check_classification_targets(y)

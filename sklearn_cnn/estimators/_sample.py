@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 
 from sklearn_cnn.images._moments import Moments
 from sklearn_cnn.images._source import ImageSource
@@ -47,6 +48,14 @@ def check_weights(weights: NDArray[np.float64], what: str) -> None:
             f"{what} must give finite weights, none negative and at least one above 0; they go from {weights.min()} to "
             f"{weights.max()}."
         )
+
+
+def refuse_missing(y: Any, name: str) -> None:
+    """Refuse targets with a None, or with pandas' own missing values, which cannot be compared."""
+    if hasattr(y, "isna") and np.asarray(y.isna()).any():
+        raise ValueError(f"Input {name} contains NaN or NA.")
+    if not issparse(y) and (values := np.asarray(y)).dtype == object and any(v is None for v in values.flat):
+        raise ValueError(f"Input {name} contains None.")
 
 
 def survey(sample: Sample, *, statistics: bool) -> Moments:

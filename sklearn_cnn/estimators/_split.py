@@ -58,6 +58,40 @@ def stratified_split(
     return np.setdiff1d(np.arange(len(targets)), held), held
 
 
+def random_split(n: int, fraction: float, seed: int, *, least: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Split rows at random, where there are no classes to keep.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows.
+    fraction : float
+        Share of the rows to hold out.
+    seed : int
+        Seed of the draw.
+    least : int
+        Rows that the validation part has at least.
+
+    Returns
+    -------
+    train, valid : ndarray of int
+        Row numbers, sorted.
+
+    Raises
+    ------
+    ValueError
+        Where no row would be left for training.
+    """
+    if n <= least:
+        raise ValueError(
+            f"early_stopping holds out a part of the images, at least {least}, but {n} samples are too few to split. "
+            f"Pass X_val and y_val, or use early_stopping=False."
+        )
+    size = min(max(least, round(fraction * n)), n - 1)
+    order = np.random.default_rng(seed).permutation(n)
+    return np.sort(order[size:]), np.sort(order[:size])
+
+
 def _share_out(
     total: int, counts: NDArray[np.intp], available: NDArray[np.intp], rng: np.random.Generator
 ) -> NDArray[np.intp]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skorch import NeuralNetClassifier
+from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
 from skorch.callbacks import Callback, EarlyStopping, InputShapeSetter, LRScheduler
 from torch import Tensor, nn
 
@@ -20,6 +20,15 @@ from sklearn_cnn.training._optimizers import LearningRate, Phase
 from sklearn_cnn.training._progress import Progress
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
+
+# The net of each task, what its `predict_proba` does to the outputs, and what else it is made with. skorch's
+# classifiers are for one label an image: `predict` of a plain net gives the probability of each.
+_NETS: dict[str, tuple[type[NeuralNet], Callable[..., Tensor] | None, dict[str, Any]]] = {
+    # `train` records the accuracy, weighted.
+    "multiclass": (NeuralNetClassifier, partial(torch.softmax, dim=-1), {"callbacks__valid_acc": None}),
+    "multilabel": (NeuralNet, torch.sigmoid, {}),
+    "regression": (NeuralNetRegressor, None, {}),
+}
 
 Score = Callable[[Tensor, Tensor, Tensor | None], float]
 """``(outputs, targets, weights) -> score``, the larger the better."""
@@ -158,6 +167,7 @@ def copy_callbacks(callbacks: Any) -> list[Any]:
 
 
 def make_net(
+    task: str,
     network: nn.Module,
     criterion: nn.Module,
     optimizer: Callable[..., torch.optim.Optimizer],
@@ -168,11 +178,13 @@ def make_net(
     device: torch.device,
     callbacks: Any,
     classes: Any,
-) -> NeuralNetClassifier:
+) -> NeuralNet:
     """Wrap a network into an initialised skorch net.
 
     Parameters
     ----------
+    task : {"multiclass", "multilabel", "regression"}
+        What the outputs are.
     network, criterion : torch.nn.Module
         What is trained, and its loss.
     optimizer : callable
@@ -185,15 +197,18 @@ def make_net(
         Where the net computes.
     callbacks : list or None
         The user's callbacks; copies of them are used.
-    classes : ndarray
-        Labels.
+    classes : ndarray or None
+        Labels, where the task is ``"multiclass"``.
 
     Returns
     -------
-    skorch.NeuralNetClassifier
+    skorch.NeuralNet
         Ready to train.
     """
-    net = NeuralNetClassifier(
+    kind, nonlinearity, settings = _NETS[task]
+    if task == "multiclass":
+        settings = {**settings, "classes": classes}
+    net = kind(
         network,
         criterion=criterion,
         optimizer=optimizer,
@@ -201,24 +216,24 @@ def make_net(
         batch_size=batch_size,
         max_epochs=max_epochs,
         train_split=None,
-        predict_nonlinearity=partial(torch.softmax, dim=-1),
-        classes=classes,
+        predict_nonlinearity=nonlinearity,
         callbacks=copy_callbacks(callbacks),
-        callbacks__valid_acc=None,  # recorded by `train`, weighted
         callbacks__print_log=None,
         device=device,
         verbose=0,
+        **settings,
     )
     return net.initialize()
 
 
 def train(
-    net: NeuralNetClassifier,
+    net: NeuralNet,
     batches: Batches,
     validation: Batches | None,
     *,
     phases: Sequence[Phase],
     score: Score,
+    score_name: str,
     best: BestEpoch,
     verbose: int = 0,
 ) -> None:
@@ -229,7 +244,7 @@ def train(
 
     Parameters
     ----------
-    net : skorch.NeuralNetClassifier
+    net : skorch.NeuralNet
         Initialised; trained in place.
     batches : Batches
         The training images.
@@ -239,6 +254,8 @@ def train(
         Lengths and learning rates.
     score : callable
         Score of the validation images.
+    score_name : str
+        What the score is called in the history.
     best : BestEpoch
         Says when to stop, and gets the best weights back at the end.
     verbose : int, default=0
@@ -275,12 +292,12 @@ def train(
                 if validation is not None:
                     outputs: list[Tensor] = []
                     run_epoch(net, validation, "valid", _valid_step(net, outputs))
-                    _record_score(net, validation, torch.cat(outputs), score)
+                    _record_score(net, validation, torch.cat(outputs), score, score_name)
                 stopped = _end_epoch(net, datasets)
                 record = net.history[-1]
-                progress.end_epoch(record)
+                progress.end_epoch(record, score_name)
                 if validation is not None:
-                    best.update(record["epoch"], record["valid_acc"], record["valid_loss"], net.module_)
+                    best.update(record["epoch"], record[score_name], record["valid_loss"], net.module_)
                 # A cooldown pays off at its very end, whatever happens to the score until then.
                 if stopped or (best.stop and phase.curve != "cooldown"):
                     break
@@ -295,7 +312,7 @@ def train(
     net.notify("on_train_end", X=X, y=y)
 
 
-def _end_epoch(net: NeuralNetClassifier, datasets: dict[str, Any]) -> bool:
+def _end_epoch(net: NeuralNet, datasets: dict[str, Any]) -> bool:
     """Tell the callbacks; true where skorch's EarlyStopping ends the training, by a KeyboardInterrupt."""
     try:
         net.notify("on_epoch_end", **datasets)
@@ -326,7 +343,7 @@ class _Undrawn:
         return self[:] if dtype is None else self[:].astype(dtype)
 
 
-def _dataset(net: NeuralNetClassifier, batches: Batches | None) -> Any:
+def _dataset(net: NeuralNet, batches: Batches | None) -> Any:
     """What skorch's callbacks see of the data: a view, no copy."""
     if batches is None:
         return None
@@ -334,7 +351,7 @@ def _dataset(net: NeuralNetClassifier, batches: Batches | None) -> Any:
     return torch.utils.data.Subset(whole, batches.rows)  # type: ignore[arg-type]
 
 
-def _looks_at_batches(net: NeuralNetClassifier) -> bool:
+def _looks_at_batches(net: NeuralNet) -> bool:
     return any(
         getattr(type(callback), hook, None) is not getattr(Callback, hook) or hook in vars(callback)
         for _, callback in net.callbacks_
@@ -342,7 +359,7 @@ def _looks_at_batches(net: NeuralNetClassifier) -> bool:
     )
 
 
-def _train_step(net: NeuralNetClassifier) -> Callable[..., dict[str, Any]]:
+def _train_step(net: NeuralNet) -> Callable[..., dict[str, Any]]:
     """Skorch's step, which refuses a loss that is not finite."""
     count = 0
 
@@ -356,7 +373,7 @@ def _train_step(net: NeuralNetClassifier) -> Callable[..., dict[str, Any]]:
     return step
 
 
-def _valid_step(net: NeuralNetClassifier, outputs: list[Tensor]) -> Callable[..., dict[str, Any]]:
+def _valid_step(net: NeuralNet, outputs: list[Tensor]) -> Callable[..., dict[str, Any]]:
     """Skorch's step, which keeps the outputs for the score."""
 
     def step(batch: tuple[Tensor, Tensor], **_: Any) -> dict[str, Any]:
@@ -368,12 +385,12 @@ def _valid_step(net: NeuralNetClassifier, outputs: list[Tensor]) -> Callable[...
     return step
 
 
-def _check_finite(net: NeuralNetClassifier, loss: float, batch: int, part: str = "training") -> None:
+def _check_finite(net: NeuralNet, loss: float, batch: int, part: str = "training") -> None:
     if not np.isfinite(loss):
         raise NonFiniteLossError(len(net.history), batch, net.optimizer_.param_groups[0]["lr"], loss, f"{part} loss")
 
 
-def _check_weights(net: NeuralNetClassifier) -> None:
+def _check_weights(net: NeuralNet) -> None:
     """Refuse a network that the last step broke: no loss was computed after it."""
     for name, value in net.module_.state_dict().items():
         if not torch.isfinite(value).all():
@@ -381,15 +398,11 @@ def _check_weights(net: NeuralNetClassifier) -> None:
             raise NonFiniteLossError(len(net.history), len(net.history[-1]["batches"]), lr, float("nan"), name)
 
 
-def _skorch_epoch(
-    net: NeuralNetClassifier, batches: Iterable[Any], prefix: str, step: Callable[..., dict[str, Any]]
-) -> None:
+def _skorch_epoch(net: NeuralNet, batches: Iterable[Any], prefix: str, step: Callable[..., dict[str, Any]]) -> None:
     net.run_single_epoch(batches, training=prefix == "train", prefix=prefix, step_fn=step)
 
 
-def _fast_epoch(
-    net: NeuralNetClassifier, batches: Iterable[Any], prefix: str, step: Callable[..., dict[str, Any]]
-) -> None:
+def _fast_epoch(net: NeuralNet, batches: Iterable[Any], prefix: str, step: Callable[..., dict[str, Any]]) -> None:
     """What `_skorch_epoch` does, without its notifications and records for each batch."""
     if prefix == "train":
         losses, sizes = _fast_training(net, batches)
@@ -404,7 +417,7 @@ def _fast_epoch(
     net.history.record(f"{prefix}_batch_count", len(records))
 
 
-def _fast_training(net: NeuralNetClassifier, batches: Iterable[Any]) -> tuple[list[Tensor], list[int]]:
+def _fast_training(net: NeuralNet, batches: Iterable[Any]) -> tuple[list[Tensor], list[int]]:
     network, criterion, optimizer = net.module_, net.criterion_, net.optimizer_
     network.train()
     criterion.train()
@@ -428,13 +441,13 @@ class _Losses:
 
     Parameters
     ----------
-    net : skorch.NeuralNetClassifier
+    net : skorch.NeuralNet
         What is trained.
     late : bool
         Whether to look at each loss one batch late.
     """
 
-    def __init__(self, net: NeuralNetClassifier, *, late: bool) -> None:
+    def __init__(self, net: NeuralNet, *, late: bool) -> None:
         self.net = net
         self.late = late
         self.seen: list[Tensor] = []
@@ -463,10 +476,10 @@ class _Losses:
         _check_finite(self.net, float(copy.numpy()), batch)
 
 
-def _record_score(net: NeuralNetClassifier, validation: Batches, outputs: Tensor, score: Score) -> None:
+def _record_score(net: NeuralNet, validation: Batches, outputs: Tensor, score: Score, name: str) -> None:
     index = torch.from_numpy(validation.rows).to(outputs.device)
     weights = None if validation.weights is None else validation.weights[index]
     value = score(outputs, validation.targets[index], weights)
-    earlier = [record["valid_acc"] for record in net.history[:-1] if "valid_acc" in record]
-    net.history.record("valid_acc", value)
-    net.history.record("valid_acc_best", all(value > other for other in earlier))
+    earlier = [record[name] for record in net.history[:-1] if name in record]
+    net.history.record(name, value)
+    net.history.record(f"{name}_best", all(value > other for other in earlier))

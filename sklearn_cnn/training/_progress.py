@@ -34,12 +34,12 @@ class Progress:
         """Show which epoch is running."""
         self._bar.set_description(f"epoch {number}/{self._n_epochs}", refresh=False)
 
-    def end_epoch(self, record: dict[str, Any]) -> None:
+    def end_epoch(self, record: dict[str, Any], score_name: str) -> None:
         """Show the figures of a finished epoch."""
         shown = {
             "loss": record["train_loss"],
             "val_loss": record.get("valid_loss"),
-            "val_score": record.get("valid_acc"),
+            "val_score": record.get(score_name),
         }
         figures = {name: f"{value:.4f}" for name, value in shown.items() if value is not None and math.isfinite(value)}
         self._bar.set_postfix(figures, refresh=False)

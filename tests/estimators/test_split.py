@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from sklearn_cnn.estimators._split import stratified_split
+from sklearn_cnn.estimators._split import random_split, stratified_split
 
 
 def labels(*counts):
@@ -62,3 +62,25 @@ def test_missing_codes_are_no_classes():
 def test_classes_of_one_sample_each_cannot_be_split(n):
     with pytest.raises(ValueError, match="too few to split"):
         stratified_split(np.arange(n), 0.1, 0)
+
+
+@pytest.mark.parametrize("n", [3, 10, 99, 1000])
+@pytest.mark.parametrize("fraction", [0.01, 0.1, 0.5, 0.999])
+@pytest.mark.parametrize("least", [1, 2])
+def test_a_random_split_shares_all_rows_out(n, fraction, least):
+    train, valid = random_split(n, fraction, 0, least=least)
+    assert sorted([*train, *valid]) == list(range(n))
+    assert len(valid) == min(max(least, round(fraction * n)), n - 1)
+    assert sorted(train) == train.tolist() and sorted(valid) == valid.tolist()
+
+
+def test_a_seed_repeats_a_random_split_and_every_row_can_be_held_out():
+    splits = [random_split(20, 0.2, seed, least=1)[1].tolist() for seed in (0, 0, *range(60))]
+    assert splits[0] == splits[1] != splits[3]
+    assert {row for split in splits for row in split} == set(range(20))
+
+
+@pytest.mark.parametrize(("n", "least"), [(1, 1), (1, 2), (2, 2)])
+def test_too_few_rows_cannot_be_split_at_random(n, least):
+    with pytest.raises(ValueError, match="too few to split"):
+        random_split(n, 0.5, 0, least=least)

@@ -68,7 +68,7 @@ def test_row_03_nan_or_infinity_in_x(bad, position, ndim):
         (np.where(y == 3, None, y.astype(str)), "None"),
         (np.array(["a", 1] * 40, dtype=object), "different types|uniformly"),
         (None, "y is None"),
-        (np.stack([y, y], axis=1), "1d array"),
+        (np.stack([y, y], axis=1), "multiclass-multioutput"),
         (pd.Series(np.where(y == 3, np.nan, y)), "NaN"),
         (y.astype(complex), "(?i)complex"),
         (pd.Series(y.astype(str), dtype="string").where(y != 3), "NaN or NA"),

@@ -1,0 +1,457 @@
+"""CNNRegressor."""
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.metrics import r2_score
+from sklearn.utils import check_array, column_or_1d
+from sklearn.utils._param_validation import StrOptions
+from torch import nn
+
+from sklearn_cnn.estimators._base import BaseCNN
+from sklearn_cnn.estimators._sample import Sample, refuse_missing
+from sklearn_cnn.estimators._split import random_split
+from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
+from sklearn_cnn.training._loss import REGRESSION_LOSSES, WeightedRegressionLoss
+
+
+class CNNRegressor(RegressorMixin, BaseCNN):
+    """Convolutional network regressor for images.
+
+    You need none of the parameters to begin: ``CNNRegressor().fit(X, y)`` takes any array of images
+    and one number an image, or several. Those of the first half shape the network; the others say how
+    X is read and how the network is trained.
+
+    The network learns the targets in standard deviations from their mean, so neither their unit nor
+    their size matters.
+
+    A block is a convolution, a pool, a normalisation and an activation, in this order; after the last
+    block come the dense layers. Settings of the blocks take one value for all blocks or a sequence
+    with one entry a block; an entry is an int or a ``(height, width)`` pair.
+
+    Read more in the user guide.
+
+    Parameters
+    ----------
+    filters : int, sequence of int or "auto", default="auto"
+        Output channels of the convolutions, one entry a block. ``"auto"`` follows the shorter side of
+        the images: (64, 128) below 28 pixels, (32, 64, 128) below 56, and another block of 256 with each
+        doubling from there on; fewer blocks where other settings leave no room for them. `plan_` says
+        what it came to. An empty sequence gives a network of dense layers alone.
+    kernel_size : int or sequence, default=3
+        Height and width of the convolution windows, in pixels.
+    stride : int or sequence, default=1
+        Step of the first convolution of a block, in pixels.
+    padding : {"same", "valid"}, int or sequence, default="same"
+        Pixels added on each side of a map before a convolution. ``"same"`` keeps its size, and gives
+        ``ceil(n / stride)`` with a stride; ``"valid"`` adds none.
+    padding_mode : {"zeros", "replicate", "reflect", "circular"}, default="zeros"
+        What is added there.
+    dilation : int or sequence, default=1
+        Step between neighbouring values of a convolution window, in pixels.
+    convs_per_block : int or sequence, default=1
+        Convolutions in a block; the pool follows the first.
+    pooling : {"max", "avg"}, None or sequence, default="max"
+        Kind of pool of each block, or None.
+    pool_size : int or sequence, default=2
+        Height and width of the pool windows, in pixels. A window larger than its map is clipped.
+    pool_stride : int, None or sequence, default=None
+        Step of the pools, in pixels; by default `pool_size`.
+    global_pooling : {"avg", "max"} or None, default=None
+        Reduces every map to one number after the last block.
+    activation : {"relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"}, default="relu"
+        Function behind every convolution and hidden dense layer.
+    normalization : {"batch"} or None, default="batch"
+        Batch normalisation in the conv blocks [1]_. Batches then need two images at least where a map
+        has one value.
+    hidden_layer_sizes : int or sequence of int, default=(128,)
+        Widths of the dense layers between the blocks and the output.
+    dropout : float, default=0.0
+        Share of the values that training sets to zero before each dense layer [2]_. What is left is
+        scaled up, which blurs the size of an output: numbers suffer from it where labels gain.
+    image_shape : tuple of int or None, default=None
+        ``(h, w)``, ``(h, w, c)`` or ``(c, h, w)`` in pixels, for X of flattened rows. By default such
+        rows are grey squares.
+    channels : {"auto", "first", "last"}, default="auto"
+        Where the channels of X stand. ``"auto"`` recognises 1, 3 and 4 channels; the others allow any
+        number.
+    augmenter : ImageAugmenter or None, default=None
+        Random changes of the training images, drawn anew in every epoch and left out of validation and
+        prediction; the same as an ``ImageAugmenter`` before this regressor in a pipeline.
+    standardize : bool, default=True
+        Whether each channel is brought to mean 0 and standard deviation 1, by the weighted statistics
+        of the training images, inside the network. It cancels a per-channel normaliser in a pipeline:
+        set it to False when you search over one.
+    loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
+        What training makes small, of targets and predictions in standard deviations of the targets.
+        ``"absolute_error"`` aims at medians rather than means, and ``"huber"`` [5]_ is the first below a
+        difference of one standard deviation and the second beyond: both care less about outliers. Gross
+        outliers make that deviation large, so against those take ``"absolute_error"``.
+    optimizer : {"adamw", "adam", "sgd", "rmsprop"} or callable, default="adamw"
+        Optimiser, or a callable ``(parameters, lr=) -> torch.optim.Optimizer``.
+    lr : float or "auto", default="auto"
+        Learning rate, the peak where there is a schedule. ``"auto"`` depends on the optimiser only:
+        0.01 for ``"adamw"`` and ``"adam"``, 0.05 for ``"sgd"``, 0.001 otherwise.
+    momentum : float, default=0.9
+        Momentum of ``"sgd"`` (Nesterov's) and ``"rmsprop"``.
+    weight_decay : float, default=0.01
+        Weight decay of the named optimisers, decoupled in ``"adamw"`` [3]_; biases and normalisation
+        are spared.
+    lr_schedule : {"auto", "one_cycle", "cosine", "constant"}, default="auto"
+        Course of the learning rate. ``"auto"`` is one cycle [4]_ over `max_epochs`; with
+        `early_stopping` or `warm_start`, whose length is not known beforehand, it is constant with a
+        short linear cooldown at the end (once patience has run out, or over the last epochs).
+    batch_size : int or "auto", default="auto"
+        Images a step. ``"auto"`` grows with the training set, from 16 to 128.
+    max_epochs : int, default=10
+        Passes over the training images.
+    early_stopping : bool, default=False
+        Whether to hold out a part of the training images at random (or to use `X_val`), to stop when its
+        R² no longer rises, and to go back to the best epoch.
+    validation_fraction : float, default=0.1
+        Share of the images that is held out.
+    n_iter_no_change : int, default=5
+        Epochs without a gain after which to stop.
+    tol : float, default=1e-4
+        What counts as a gain of R².
+    warm_start : bool, default=False
+        Whether `fit` trains a fitted network on, for `max_epochs` more.
+    random_state : int, RandomState instance or None, default=None
+        Seed of weights, batches, dropout and validation split.
+    verbose : int, default=0
+        Above 0, a progress bar with loss, validation score and time left.
+    device : str or torch.device, default="auto"
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``"auto"`` takes a GPU where there is one.
+    precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"
+        How `fit` computes. ``"auto"`` is bfloat16 for all but small networks where the hardware has it,
+        otherwise float32. Weights and predictions are float32 all the same (float64 for
+        ``"float64"``).
+    skorch_callbacks : list or None, default=None
+        Callbacks of skorch, or ``(name, callback)`` pairs; copies of them are used.
+
+    Attributes
+    ----------
+    n_outputs_ : int
+        Numbers predicted for an image.
+    target_mean_ : ndarray of shape (n_outputs_,)
+        Weighted means of the training targets.
+    target_scale_ : ndarray of shape (n_outputs_,)
+        Their weighted standard deviations; 1 for an output that never varied.
+    n_features_in_ : int
+        Numbers in one image.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, where X was a frame with string names.
+    image_shape_ : ImageShape
+        ``height``, ``width`` and ``channels`` of an image, and how X stores it.
+    plan_ : Plan
+        The network, layer by layer.
+    module_ : torch.nn.Module
+        The trained network. It takes images as ``(n, channels, height, width)`` and gives
+        ``(prediction - target_mean_) / target_scale_``.
+    net_ : skorch.NeuralNetRegressor
+        The skorch net of the last fit; absent after unpickling.
+    history_ : list of dict
+        Figures of every epoch.
+    loss_curve_ : list of float
+        Training loss of every epoch, of targets in standard deviations: a squared error of 1 is that of
+        always predicting the mean.
+    validation_loss_curve_ : list of float or None
+        Validation loss of every epoch, None for an epoch without a validation part; None where no
+        epoch had one.
+    validation_scores_ : list of float or None
+        Validation R² of every epoch, likewise.
+    best_epoch_ : int or None
+        Epoch, counted from 1, with the best validation R² in the last fit (of equals, the one
+        with the lowest loss). With `early_stopping` the weights are those of this epoch.
+    n_iter_ : int
+        Epochs trained.
+    batch_size_ : int
+        Images a step.
+    device_ : str
+        Where the network is.
+    precision_ : str
+        How `fit` computed.
+
+    See Also
+    --------
+    CNNClassifier : Labels in place of numbers.
+    sklearn.neural_network.MLPRegressor : A network of dense layers.
+
+    Notes
+    -----
+    The same `random_state` on the same machine and number of threads gives the same weights, bit by
+    bit. Training on, by `warm_start` or `partial_fit`, keeps `target_mean_` and `target_scale_` of the
+    first call, whose targets should therefore be typical.
+
+    References
+    ----------
+    .. [1] Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing
+       internal covariate shift", 2015, arXiv:1502.03167.
+    .. [2] Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting",
+       JMLR 15, 2014.
+    .. [3] Loshchilov and Hutter, "Decoupled weight decay regularization", 2019, arXiv:1711.05101.
+    .. [4] Smith and Topin, "Super-convergence: very fast training of neural networks using large
+       learning rates", 2019, arXiv:1708.07120.
+    .. [5] Huber, "Robust estimation of a location parameter", Annals of Mathematical Statistics 35,
+       1964.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_cnn import CNNRegressor
+    >>> X = load_digits().images  # 1,797 images of 8×8
+    >>> ink = X.mean(axis=(1, 2))
+    >>> reg = CNNRegressor(random_state=0).fit(X[:1500], ink[:1500])
+    >>> reg.predict(X[1500:]).shape
+    (297,)
+    >>> reg.score(X[1500:], ink[1500:]) > 0.9
+    True
+    """
+
+    _parameter_constraints: dict[str, Any] = {
+        **BaseCNN._parameter_constraints,
+        "loss": [StrOptions(set(REGRESSION_LOSSES))],
+    }
+
+    def __init__(
+        self,
+        filters: Any = "auto",
+        *,
+        kernel_size: Any = 3,
+        stride: Any = 1,
+        padding: Any = "same",
+        padding_mode: str = "zeros",
+        dilation: Any = 1,
+        convs_per_block: Any = 1,
+        pooling: Any = "max",
+        pool_size: Any = 2,
+        pool_stride: Any = None,
+        global_pooling: str | None = None,
+        activation: str = "relu",
+        normalization: str | None = "batch",
+        hidden_layer_sizes: Any = (128,),
+        dropout: float = 0.0,
+        image_shape: tuple[int, ...] | None = None,
+        channels: str = "auto",
+        augmenter: ImageAugmenter | None = None,
+        standardize: bool = True,
+        loss: str = "squared_error",
+        optimizer: Any = "adamw",
+        lr: float | str = "auto",
+        momentum: float = 0.9,
+        weight_decay: float = 0.01,
+        lr_schedule: str = "auto",
+        batch_size: int | str = "auto",
+        max_epochs: int = 10,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+        device: Any = "auto",
+        precision: str = "auto",
+        skorch_callbacks: Any = None,
+    ) -> None:
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.stride = stride
+        self.padding = padding
+        self.padding_mode = padding_mode
+        self.dilation = dilation
+        self.convs_per_block = convs_per_block
+        self.pooling = pooling
+        self.pool_size = pool_size
+        self.pool_stride = pool_stride
+        self.global_pooling = global_pooling
+        self.activation = activation
+        self.normalization = normalization
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.dropout = dropout
+        self.image_shape = image_shape
+        self.channels = channels
+        self.augmenter = augmenter
+        self.standardize = standardize
+        self.loss = loss
+        self.optimizer = optimizer
+        self.lr = lr
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.lr_schedule = lr_schedule
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+        self.device = device
+        self.precision = precision
+        self.skorch_callbacks = skorch_callbacks
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: Any = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, h, w), (n, h, w, c), (n, c, h, w) or (n, n_features)
+            Images: grey, with their channels last or first, or flattened. A list of arrays or PIL
+            images of one size, a torch tensor, a frame or a memory map will do as well. Never
+            written to.
+        y : array-like of shape (n,) or (n, n_outputs)
+            Numbers. A single column is taken as ``(n,)``, with scikit-learn's warning.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the images.
+        X_val, y_val : array-like or None, default=None
+            Validation images and their numbers, in place of a part of the training images; two at least.
+        sample_weight_val : array-like or None, default=None
+            Weights of the validation images.
+
+        Returns
+        -------
+        CNNRegressor
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Where a parameter, the images or the targets cannot be used, before any training.
+        NonFiniteLossError
+            Where a loss or a weight becomes NaN or infinite. The estimator is then as before.
+        """
+        return self._fit_whole(X, y, sample_weight, X_val=X_val, y_val=y_val, sample_weight_val=sample_weight_val)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Train for one epoch at a constant learning rate, on from where the network is.
+
+        Parameters
+        ----------
+        X : array-like of images
+            As for `fit`; of the shape of the first call.
+        y : array-like of shape (n,) or (n, n_outputs)
+            Numbers, as many an image as at the first call, which decides on `target_mean_` and
+            `target_scale_`.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the images.
+
+        Returns
+        -------
+        CNNRegressor
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError, TypeError, NonFiniteLossError
+            As for `fit`.
+        """
+        return self._fit_part(X, y, sample_weight)
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """Predict numbers.
+
+        Parameters
+        ----------
+        X : array-like of images
+            Of the shape seen in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n,), or (n, n_outputs) for several outputs
+            Predictions in the unit of `y`, as float64.
+        """
+        outputs = self._outputs(X).astype(np.float64) * self.target_scale_ + self.target_mean_
+        return outputs[:, 0] if self.n_outputs_ == 1 else outputs
+
+    # The regressor's part of the story that the base tells.
+
+    _task = "regression"
+    _score_name = "valid_r2"
+
+    def _read_targets(self, y: Any, *, reset: bool, classes: Any = None) -> NDArray[np.float64]:
+        targets = _read_numbers(y)
+        if reset:
+            self.n_outputs_ = targets.shape[1]
+        elif targets.shape[1] != self.n_outputs_:
+            raise ValueError(f"y has {targets.shape[1]} numbers an image, but the network is for {self.n_outputs_}.")
+        return targets
+
+    def _scale_targets(self, sample: Sample, held_out: Sample | None, *, reset: bool) -> None:
+        if held_out is not None and len(held_out.rows) < 2:
+            raise ValueError("R² of the validation part needs two images at least, but X_val has one.")
+        if reset:
+            self.target_mean_, self.target_scale_ = _mean_and_scale(sample)
+        # As for pixels, squares must not overflow.
+        limit = 1e150 if self.precision == "float64" else 1e18
+        for part in (sample, held_out):
+            if part is None:
+                continue
+            with np.errstate(over="ignore"):
+                part.targets = (part.targets - self.target_mean_) / self.target_scale_
+            if np.abs(part.targets).max() > limit:
+                raise ValueError(
+                    f"y is more than {limit:g} standard deviations away from the mean of the training targets; these "
+                    f"have mean {self.target_mean_} and standard deviation {self.target_scale_}."
+                )
+
+    def _n_outputs(self) -> int:
+        return self.n_outputs_
+
+    def _count_outputs(self, y: Any) -> int:
+        return _read_numbers(y).shape[1]
+
+    def _criterion(self) -> nn.Module:
+        return WeightedRegressionLoss(self.loss)
+
+    def _score_outputs(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> float:
+        # R² is the same in standard deviations as in the unit of y.
+        weight = None if weights is None else weights.cpu().double().numpy()
+        return float(r2_score(targets.cpu().double().numpy(), outputs.cpu().double().numpy(), sample_weight=weight))
+
+    def _split(self, targets: NDArray[Any], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        return random_split(len(targets), self.validation_fraction, seed, least=2)
+
+
+def _read_numbers(y: Any) -> NDArray[np.float64]:
+    """Targets as ``(n, n_outputs)``."""
+    refuse_missing(y, "y")
+    y = check_array(y, ensure_2d=False, dtype=None, input_name="y")  # refuses NaN, infinity, complex, 3-D, sparse
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = column_or_1d(y, warn=True)
+    if y.dtype == object:
+        y = np.array(y.tolist())  # numbers of several types are numbers, and "1" is text
+    if y.dtype.kind not in "biuf":
+        raise ValueError(f"y must have numbers, one an image or several; got an array of {y.dtype}.")
+    return y.astype(np.float64).reshape(len(y), -1)
+
+
+def _mean_and_scale(sample: Sample) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weighted mean and standard deviation of each output, over the rows that are used."""
+    weights = sample.unit_weights()
+    rows = sample.rows if weights is None else sample.rows[weights[sample.rows] > 0]
+    weights = None if weights is None else weights[rows]
+    targets = sample.targets[rows]
+    largest = np.abs(targets).max(axis=0)
+    unit = np.where(largest > 0, largest, 1.0)
+    targets = targets / unit  # so that no square overflows
+    mean = np.average(targets, axis=0, weights=weights)
+    scale = np.sqrt(np.average((targets - mean) ** 2, axis=0, weights=weights)) * unit
+    # Rounding can give a constant output a deviation above 0, and one that hardly varies a deviation of 0.
+    constant = (np.ptp(targets, axis=0) == 0) | (scale == 0)
+    return np.where(constant, targets[0], mean) * unit, np.where(constant, 1.0, scale)
