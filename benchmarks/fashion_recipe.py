@@ -33,8 +33,8 @@ def with_mirror_images(clf, X):
 
 def main():
     arguments = parser(__doc__, data=True)
-    arguments.add_argument("--members", type=int, default=2)
-    arguments.add_argument("--epochs", type=int, default=22)
+    arguments.add_argument("--members", type=int, default=3)
+    arguments.add_argument("--epochs", type=int, default=14)
     arguments.add_argument("--seed", type=int, default=0, help="of the first member")
     arguments = arguments.parse_args()
     machine = setting(arguments.threads)

@@ -82,18 +82,9 @@ def main():
         {"operation": kind, "share of the time, %": 100 * value / whole, "seconds": value}
         for kind, value in sorted(seconds.items(), key=lambda item: -item[1])
     ]
-    report(f"A fit with filters {tuple(arguments.filters)}", machine, rows)
-    rates = [
-        {
-            "what": "convolutions, forward and backward",
-            "billion multiply-adds a second": rate / 1e9,
-            "share, %": 100 * rate / peak,
-        },
-        {"what": "product of two 2048×2048 matrices", "billion multiply-adds a second": peak / 1e9, "share, %": 100.0},
-    ]
-    report("Rates", machine, rates)
-    if arguments.json is not None:
-        report("What limits a fit", machine, [*rows, *rates], arguments.json)
+    machine["billion multiply-adds a second"] = f"{rate / 1e9:.0f} of convolutions, {peak / 1e9:.0f} of matrix products"
+    machine["convolutions over matrix products, %"] = f"{100 * rate / peak:.0f}"
+    report(f"A fit with filters {tuple(arguments.filters)}", machine, rows, arguments.json)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def main():
     arguments.add_argument("settings", nargs="*", default=[""], help="keyword arguments of CNNClassifier")
     arguments.add_argument("--keras-epochs", type=int, default=3)
     arguments.add_argument("--plot", type=Path, default=None, help="picture of accuracy against seconds to draw")
-    arguments = arguments.parse_args()
+    arguments = arguments.parse_intermixed_args()  # settings may stand behind options
     machine = setting(arguments.threads)
     X, y, X_test, y_test = read_idx_folder(arguments.data)
     found = {text: {"seconds": [], "accuracy": []} for text in arguments.settings}
