@@ -51,6 +51,9 @@ class ImageNetwork(nn.Module):
         for layer in plan.layers:
             self.layers[layer.name] = _BUILDERS[layer.kind](layer, channels[layer.reads[0]])
             channels[layer.name] = layer.output_shape[0]
+        self._reads = {layer.name: layer.reads for layer in plan.layers}
+        last_read = {source: layer.name for layer in plan.layers for source in layer.reads}
+        self._done_with = {name: [s for s, reader in last_read.items() if reader == name] for name in self._reads}
         self.training_dtype: torch.dtype | None = None
 
     def forward(self, images: Tensor) -> Tensor:
@@ -72,9 +75,12 @@ class ImageNetwork(nn.Module):
         # No cache of cast weights: it lives until the outermost autocast ends, which may be the caller's, and
         # would then feed every step the weights of the first.
         with torch.autocast(images.device.type, self.training_dtype, enabled=autocast, cache_enabled=False):
-            for layer in self.layers.values():
-                x = layer(x)
-        return x.to(dtype)
+            maps = {"input": x}
+            for name, layer in self.layers.items():
+                maps[name] = layer(*[maps[source] for source in self._reads[name]])
+                for source in self._done_with[name]:
+                    del maps[source]  # a map nobody reads any more is given back
+        return maps[name].to(dtype)
 
 
 class Standardize(nn.Module):
@@ -185,6 +191,20 @@ class GlobalPool(nn.Module):
         return x.mean(dim=(2, 3)) if self.kind == "global_avg_pool" else x.amax(dim=(2, 3))
 
 
+class Sum(nn.Module):
+    """Sum of two maps."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
+
+
+class Concat(nn.Module):
+    """The channels of several maps, one after the other."""
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        return torch.cat(maps, dim=1)
+
+
 def _unset(cls: type[nn.Module], *args: Any, **kwargs: Any) -> nn.Module:
     """Make a module without drawing its weights: torch would draw them from the global generator."""
     return nn.utils.skip_init(cls, *args, **kwargs)  # type: ignore[no-untyped-call]  # torch has no types here
@@ -213,7 +233,8 @@ def _dense(layer: Layer, in_features: int) -> nn.Module:
 def _pool(layer: Layer, _: int) -> nn.Module:
     assert layer.kernel is not None
     pool = nn.MaxPool2d if layer.kind == "max_pool" else nn.AvgPool2d
-    return pool(layer.kernel, layer.stride)
+    padding = 0 if layer.padding is None else layer.padding[0]
+    return pool(layer.kernel, layer.stride, padding=padding, ceil_mode=layer.ceil)
 
 
 def _activation(layer: Layer, _: int) -> nn.Module:
@@ -226,13 +247,16 @@ _BUILDERS: dict[str, Callable[[Layer, int], nn.Module]] = {
     "conv": _conv,
     "max_pool": _pool,
     "avg_pool": _pool,
-    "batch_norm": lambda layer, _: nn.BatchNorm2d(layer.output_shape[0], device="cpu"),
+    "adaptive_avg_pool": lambda layer, _: nn.AdaptiveAvgPool2d(layer.output_shape[1:]),
+    "batch_norm": lambda layer, _: nn.BatchNorm2d(layer.output_shape[0], eps=layer.eps, device="cpu"),
     "activation": _activation,
     "global_avg_pool": lambda layer, _: GlobalPool(layer.kind),
     "global_max_pool": lambda layer, _: GlobalPool(layer.kind),
     "flatten": lambda *_: nn.Flatten(),
     "dropout": lambda layer, _: SeededDropout(layer.dropout),
     "dense": _dense,
+    "sum": lambda *_: Sum(),
+    "concat": lambda *_: Concat(),
 }
 
 

@@ -18,7 +18,8 @@ from torch import nn
 
 from sklearn_cnn._random import generator
 from sklearn_cnn.architectures._build import ImageNetwork, Standardize, build_network, initialize, reseed_dropout
-from sklearn_cnn.architectures._plan import Plan, make_plan
+from sklearn_cnn.architectures._conv_blocks import plan_conv_blocks
+from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.architectures._spec import ACTIVATIONS, PADDING_MODES, POOLINGS, auto_filters, conv_architecture
 from sklearn_cnn.estimators._sample import Sample, check_range, check_weights, survey, warn_of_another_range
 from sklearn_cnn.images._moments import Moments
@@ -256,7 +257,7 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
             dropout=self.dropout,
             standardize=self.standardize,
         )
-        return make_plan(architecture, shape.channels_first, n_outputs)
+        return plan_conv_blocks(architecture, shape.channels_first, n_outputs)
 
     def _new_network(self, plan: Plan, statistics: Moments | None, seed: int, precision: str) -> ImageNetwork:
         """Make a network for this fit; without statistics a copy of the fitted one, which failures must spare."""

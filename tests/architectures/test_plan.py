@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from sklearn_cnn.architectures._build import _BUILDERS, build_network, initialize
+from sklearn_cnn.architectures._conv_blocks import plan_conv_blocks
 from sklearn_cnn.architectures._geometry import same_padding
-from sklearn_cnn.architectures._plan import Layer, Plan, make_plan
+from sklearn_cnn.architectures._plan import Layer, Plan
 from sklearn_cnn.architectures._spec import conv_architecture
 from tests.architectures.settings import DEFAULTS
 
@@ -21,7 +22,7 @@ LINEAR = {"normalization": None, "activation": "identity", "dropout": 0, "standa
 
 
 def plan_of(input_shape=(1, 12, 12), n_outputs=3, **settings):
-    return make_plan(conv_architecture(**{**DEFAULTS, **settings}), input_shape, n_outputs)
+    return plan_conv_blocks(conv_architecture(**{**DEFAULTS, **settings}), input_shape, n_outputs)
 
 
 def network_of(plan):
