@@ -1,7 +1,7 @@
 """A plan becomes a torch module."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from numpy.typing import NDArray
@@ -31,10 +31,14 @@ class ImageNetwork(nn.Module):
     The forward pass takes images as they are stored, ``(n, c, h, w)`` of any real dtype, and gives
     ``(n, n_outputs)`` in the dtype of the weights, whatever the precision of the computation.
 
+    Rows that the plan calls frozen keep their weights, and their statistics of batches, in training too.
+
     Parameters
     ----------
     plan : Plan
         The layers to build.
+    module : torch.nn.Module or None, default=None
+        The module of a row that comes ready made.
 
     Attributes
     ----------
@@ -42,19 +46,37 @@ class ImageNetwork(nn.Module):
         One module a row of the plan, by its name.
     training_dtype : torch.dtype or None
         Where this is ``torch.bfloat16``, training computes under autocast; prediction never does.
+    starts_behind : str or None
+        A row whose maps `forward` is given, in place of images.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, module: nn.Module | None = None) -> None:
         super().__init__()
         self.layers = nn.ModuleDict()
         channels: dict[str, int] = {"input": plan.input_shape[0]}
         for layer in plan.layers:
-            self.layers[layer.name] = _BUILDERS[layer.kind](layer, channels[layer.reads[0]])
+            if layer.kind == "module":
+                assert module is not None
+                self.layers[layer.name] = module
+            else:
+                self.layers[layer.name] = _BUILDERS[layer.kind](layer, channels[layer.reads[0]])
             channels[layer.name] = layer.output_shape[0]
+        self._frozen = [layer.name for layer in plan.layers if layer.frozen]
+        for name in self._frozen:
+            self.layers[name].requires_grad_(False)
+        self._shapes = {"input": plan.input_shape, **{layer.name: layer.output_shape for layer in plan.layers}}
         self._reads = {layer.name: layer.reads for layer in plan.layers}
         last_read = {source: layer.name for layer in plan.layers for source in layer.reads}
         self._done_with = {name: [s for s, reader in last_read.items() if reader == name] for name in self._reads}
         self.training_dtype: torch.dtype | None = None
+        self.starts_behind: str | None = None
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch between training and evaluation; frozen rows stay in evaluation."""
+        super().train(mode)
+        for name in self._frozen:
+            self.layers[name].eval()
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits.
@@ -69,18 +91,45 @@ class ImageNetwork(nn.Module):
         Tensor of shape (n, n_outputs)
             Logits, in the dtype of the weights.
         """
+        return self._run(images, self.starts_behind or "input", None)
+
+    def maps(self, images: Tensor, name: str) -> Tensor:
+        """Compute what a row gives for images.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, c, h, w)
+            Pixels of any real dtype.
+        name : str
+            Name of the row.
+
+        Returns
+        -------
+        Tensor of shape (n, c, h, w) or (n, n_features)
+            Its output, in the dtype of the weights.
+        """
+        return self._run(images, "input", name)
+
+    def _run(self, x: Tensor, start: str, stop: str | None) -> Tensor:
+        """From behind the row `start`, up to the row `stop` or the last."""
         dtype = next(self.parameters()).dtype
-        x = images.to(dtype).contiguous(memory_format=torch.channels_last)
+        x = x.to(dtype).reshape(len(x), *self._shapes[start])
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        names = list(self.layers)
+        first = 0 if start == "input" else names.index(start) + 1
         autocast = self.training and self.training_dtype is not None
         # No cache of cast weights: it lives until the outermost autocast ends, which may be the caller's, and
         # would then feed every step the weights of the first.
-        with torch.autocast(images.device.type, self.training_dtype, enabled=autocast, cache_enabled=False):
-            maps = {"input": x}
-            for name, layer in self.layers.items():
-                maps[name] = layer(*[maps[source] for source in self._reads[name]])
+        with torch.autocast(x.device.type, self.training_dtype, enabled=autocast, cache_enabled=False):
+            outputs = {start: x}
+            for name in names[first:]:
+                outputs[name] = x = self.layers[name](*[outputs[source] for source in self._reads[name]])
+                if name == stop:
+                    break
                 for source in self._done_with[name]:
-                    del maps[source]  # a map nobody reads any more is given back
-        return maps[name].to(dtype)
+                    del outputs[source]  # a map nobody reads any more is given back
+        return x.to(dtype)
 
 
 class Standardize(nn.Module):
@@ -260,13 +309,15 @@ _BUILDERS: dict[str, Callable[[Layer, int], nn.Module]] = {
 }
 
 
-def build_network(plan: Plan) -> ImageNetwork:
+def build_network(plan: Plan, module: nn.Module | None = None) -> ImageNetwork:
     """Build the module of a plan. Its weights are unset until `initialize` or a state dict fills them.
 
     Parameters
     ----------
     plan : Plan
         The layers.
+    module : torch.nn.Module or None, default=None
+        The module of a row that comes ready made.
 
     Returns
     -------
@@ -274,7 +325,7 @@ def build_network(plan: Plan) -> ImageNetwork:
         The module, on the CPU, in float32.
     """
     # Device and dtype are said everywhere: torch has defaults for both that the caller may have changed.
-    return ImageNetwork(plan).float().to(memory_format=torch.channels_last)
+    return ImageNetwork(plan, module).float().to(memory_format=torch.channels_last)
 
 
 def initialize(network: ImageNetwork, plan: Plan, generator: torch.Generator) -> None:

@@ -238,7 +238,9 @@ def _resnet(n_units: tuple[int, ...], *, bottleneck: bool) -> Callable[[Draft, b
 def _residual_unit(draft: Draft, name: str, width: int, stride: int, *, bottleneck: bool) -> None:
     source, channels = draft.last, draft.shape_of()[0]
     # (filters, kernel, stride). The stride of a bottleneck is on its 3×3 convolution, as has become usual.
-    table = [(width, 1, 1), (width, 3, stride), (4 * width, 1, 1)] if bottleneck else [(width, 3, stride), (width, 3, 1)]
+    table = (
+        [(width, 1, 1), (width, 3, stride), (4 * width, 1, 1)] if bottleneck else [(width, 3, stride), (width, 3, 1)]
+    )
     for number, (filters, kernel, step) in enumerate(table, start=1):
         last = number == len(table)
         out = _conv(
@@ -309,9 +311,7 @@ def _inception_module(draft: Draft, name: str, filters: tuple[int, ...], eps: fl
     draft.pool(f"{name}_pool", "max", (3, 3), (1, 1), padding=1, ceil=True, reads=source)
     branches.append(_conv(draft, f"{name}_pooled", pooled, 1, norm=eps))
     _, height, width = draft.shape_of()
-    draft.add(
-        f"{name}_concat", "concat", reads=tuple(branches), shape=(one + three + five + pooled, height, width)
-    )
+    draft.add(f"{name}_concat", "concat", reads=tuple(branches), shape=(one + three + five + pooled, height, width))
 
 
 _VGG_PAPER = "Simonyan and Zisserman 2015, arXiv:1409.1556"

@@ -1,7 +1,7 @@
 """The plan: one table that checks a network, describes it and tells the builder what to build."""
 
 import html
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sklearn_cnn.architectures._spec import Pair
 
@@ -20,7 +20,8 @@ class Layer:
     kind : str
         What the row computes: ``"standardize"``, ``"conv"``, ``"max_pool"``, ``"avg_pool"``,
         ``"batch_norm"``, ``"activation"``, ``"global_avg_pool"``, ``"global_max_pool"``,
-        ``"adaptive_avg_pool"``, ``"flatten"``, ``"dropout"``, ``"dense"``, ``"sum"`` or ``"concat"``.
+        ``"adaptive_avg_pool"``, ``"flatten"``, ``"dropout"``, ``"dense"``, ``"sum"``, ``"concat"``
+        or ``"module"``, a part that comes ready made.
     reads : tuple of str
         Names of the rows it takes as input; ``"input"`` is the image.
     output_shape : tuple of int
@@ -54,6 +55,8 @@ class Layer:
         Probability with which a dropout row sets a value to zero.
     block : str
         The block it belongs to; ``"head"`` behind the last map, ``""`` before the first block.
+    frozen : bool
+        Whether training leaves it as it is.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Layer:
     activation: str | None = None
     dropout: float = 0.0
     block: str = ""
+    frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,44 @@ class Plan:
         """Names of the blocks that have parameters, in order, but for the head."""
         found = dict.fromkeys(layer.block for layer in self.layers if layer.n_parameters)
         return tuple(name for name in found if name != "head")
+
+    @property
+    def body(self) -> str:
+        """Name of the row that the head reads: the last map, or the features of a ready-made part."""
+        return next(layer.reads[0] for layer in self.layers if layer.block == "head")
+
+    def with_trainable(self, trainable_blocks: int | str) -> "Plan":
+        """The same network, of which only the head and the last blocks are trained.
+
+        Parameters
+        ----------
+        trainable_blocks : "all" or int
+            How many blocks.
+
+        Returns
+        -------
+        Plan
+            Its rows frozen or not.
+
+        Raises
+        ------
+        ValueError
+            Where there are fewer blocks, or no head that could be trained alone.
+        """
+        n_trained = len(self.blocks) if trainable_blocks == "all" else int(trainable_blocks)
+        if n_trained > len(self.blocks):
+            raise ValueError(
+                f"trainable_blocks={trainable_blocks}: this network has {len(self.blocks)} "
+                f"block{'s' if len(self.blocks) > 1 else ''}; 'all' trains it whole."
+            )
+        if trainable_blocks != "all" and all(layer.block != "head" for layer in self.layers):
+            raise ValueError(
+                f"trainable_blocks={trainable_blocks!r}: a network of your own has no head that is known; use 'all', "
+                f"and switch requires_grad off for the parameters that shall stay as they are."
+            )
+        frozen = {"", *self.blocks[: len(self.blocks) - n_trained]} if n_trained < len(self.blocks) else set()
+        layers = tuple(replace(layer, frozen=layer.block in frozen) for layer in self.layers)
+        return Plan(self.input_shape, layers)
 
     @property
     def n_parameters(self) -> int:
@@ -141,7 +183,12 @@ class Plan:
     def _table(self) -> list[list[str]]:
         head = ["layer", "kernel", "stride", "padding", "output", "sees", "parameters", "multiply-adds"]
         total = ["total", "", "", "", _times(self.output_shape), "", f"{self.n_parameters:,}", f"{self.n_macs:,}"]
-        return [head, *map(_row, self.layers), total]
+        rows = [head, *map(_row, self.layers), total]
+        if any(layer.frozen for layer in self.layers):
+            trained = sum(layer.n_parameters for layer in self.layers if not layer.frozen)
+            shown = ["" if not layer.n_parameters else "no" if layer.frozen else "yes" for layer in self.layers]
+            rows = [[*row, cell] for row, cell in zip(rows, ["trained", *shown, f"{trained:,}"], strict=True)]
+        return rows
 
 
 def _html_row(cells: list[str], tag: str) -> str:

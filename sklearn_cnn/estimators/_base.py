@@ -1,9 +1,11 @@
 """What the estimators share: the story of a fit, and what stays of it."""
 
+import os
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -18,12 +20,16 @@ from torch import nn
 
 from sklearn_cnn._random import generator
 from sklearn_cnn.architectures._build import ImageNetwork, Standardize, build_network, initialize, reseed_dropout
+from sklearn_cnn.architectures._catalog import Settings, plan_named
 from sklearn_cnn.architectures._conv_blocks import plan_conv_blocks
+from sklearn_cnn.architectures._modules import make_module, plan_module
 from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.architectures._spec import ACTIVATIONS, PADDING_MODES, POOLINGS, auto_filters, conv_architecture
+from sklearn_cnn.architectures._weights import load_weights, read_weights
 from sklearn_cnn.estimators._sample import Sample, check_range, check_weights, survey, warn_of_another_range
 from sklearn_cnn.images._moments import Moments
 from sklearn_cnn.images._reading import read_images, refuse_unreadable
+from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.images._shape import ImageShape, parse_image_shape
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 from sklearn_cnn.training._batches import Batches, batch_bounds
@@ -34,7 +40,7 @@ from sklearn_cnn.training._optimizers import OPTIMIZERS, OptimizerFactory, Phase
 from sklearn_cnn.training._threads import threads_for
 
 # Independent random streams of one fit.
-_WEIGHTS, _SHUFFLE, _DROPOUT, _SPLIT, _AUGMENT = range(5)
+_WEIGHTS, _SHUFFLE, _DROPOUT, _SPLIT, _AUGMENT, _MODULE = range(6)
 
 _SEQUENCE = [tuple, list, np.ndarray]
 _POSITIVE_INT = Interval(Integral, 1, None, closed="left")
@@ -64,6 +70,10 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
         "normalization": [StrOptions({"batch"}), None],
         "hidden_layer_sizes": [*_SEQUENCE, _POSITIVE_INT],
         "dropout": [Interval(Real, 0, 1, closed="left")],
+        "architecture": [str, callable, None],
+        "weights": [str, os.PathLike, BaseEstimator, None],
+        "trainable_blocks": [StrOptions({"all"}), Interval(Integral, 0, None, closed="left")],
+        "backbone_lr": [Interval(Real, 0, None, closed="neither"), None],
         "image_shape": [*_SEQUENCE, None],
         "channels": [StrOptions({"auto", "first", "last"})],
         "augmenter": [ImageAugmenter, None],
@@ -141,7 +151,7 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
             check_callbacks(self.skorch_callbacks, lr_schedule=self.lr_schedule, has_validation=held_out is not None)
 
             plan = self._plan_for(self.image_shape_, self._n_outputs())
-            if resume and plan != self.plan_:
+            if resume and plan.with_trainable("all") != self.plan_.with_trainable("all"):
                 raise ValueError(
                     "the network cannot change while training continues, but its parameters give another one now "
                     f"than at the first fit; use warm_start=False, or {type(self).__name__}().fit anew."
@@ -157,12 +167,17 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
 
             network = self._new_network(plan, None if resume else statistics, seed, precision)
             done = len(self.history_) if resume else 0
+            largest = max([_size(plan.input_shape), *(_size(layer.output_shape) for layer in plan.layers)])
+            self._predict_batch_size = prediction_batch_size(largest)
+            if self.trainable_blocks == 0 and not sample.images.random_steps:
+                self._keep_features(sample, held_out, network.to(device), plan.body, device)
             reseed_dropout(network, generator(seed, _DROPOUT, done))
             net = make_net(
                 network.to(device),
                 self._criterion(),
                 OptimizerFactory(self.optimizer, self.momentum, self.weight_decay),
-                lr=auto_lr(self.optimizer) if self.lr == "auto" else float(self.lr),
+                lr=auto_lr(self.optimizer, self.architecture) if self.lr == "auto" else float(self.lr),
+                rates=self._rates_of_parts(plan),
                 batch_size=batch_size,
                 max_epochs=max_epochs,
                 device=device,
@@ -171,8 +186,6 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
             )
             if resume:
                 self._carry_over(net)
-            largest = max([_size(plan.input_shape), *(_size(layer.output_shape) for layer in plan.layers)])
-            self._predict_batch_size = prediction_batch_size(largest)
             best = BestEpoch(self.n_iter_no_change if early_stopping else None, self.tol)
             training, validation = self._make_batches(sample, held_out, device, batch_size, seed, done)
             # The autocast is the caller's, if there is one.
@@ -186,6 +199,7 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
                     best=best,
                     verbose=self.verbose,
                 )
+            network.starts_behind = None
             self.plan_ = plan
             self.net_ = net
             self.module_ = net.module_.eval()
@@ -230,6 +244,15 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
         return parts[0], parts[1]
 
     def _plan_for(self, shape: ImageShape, n_outputs: int) -> Plan:
+        return self._whole_plan(shape, n_outputs).with_trainable(self.trainable_blocks)
+
+    def _whole_plan(self, shape: ImageShape, n_outputs: int) -> Plan:
+        if isinstance(self.architecture, str):
+            settings = Settings(self.dropout, self.standardize)
+            return plan_named(self.architecture, shape.channels_first, n_outputs, settings)
+        if self.architecture is not None:
+            module = make_module(self.architecture, shape, n_outputs, seed=0)
+            return plan_module(module, shape, n_outputs, standardize=self.standardize)
         if not isinstance(self.filters, str):
             return self._plan_with(self.filters, shape, n_outputs)
         *deeper, shallowest = auto_filters(shape.height, shape.width)
@@ -261,7 +284,7 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
 
     def _new_network(self, plan: Plan, statistics: Moments | None, seed: int, precision: str) -> ImageNetwork:
         """Make a network for this fit; without statistics a copy of the fitted one, which failures must spare."""
-        network = build_network(plan)
+        network = build_network(plan, self._ready_made(plan, int(generator(seed, _MODULE).initial_seed())))
         if precision == "float64":
             network.double()
         if statistics is None:
@@ -271,14 +294,61 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
             for module in network.modules():
                 if isinstance(module, Standardize):
                     module.set_statistics(statistics.center, statistics.std)
+            self._load_weights(network, plan)
         network.training_dtype = torch.bfloat16 if precision == "bfloat16" else None
         return network
+
+    def _ready_made(self, plan: Plan, seed: int = 0) -> nn.Module | None:
+        """The module of a row that is not built from the plan."""
+        if all(layer.kind != "module" for layer in plan.layers):
+            return None
+        return make_module(self.architecture, self.image_shape_, plan.output_shape[0], seed)
+
+    def _load_weights(self, network: ImageNetwork, plan: Plan) -> None:
+        if self.weights is None:
+            if any(layer.frozen and layer.n_parameters for layer in plan.layers):
+                raise ValueError(
+                    f"trainable_blocks={self.trainable_blocks} would leave blocks as they were drawn at random; pass "
+                    f"weights=, a file or a fitted estimator, or use trainable_blocks='all'."
+                )
+            return
+        if isinstance(self.weights, BaseEstimator):
+            load_weights(network, plan, _weights_of(self.weights), f"weights={type(self.weights).__name__}(...)")
+        else:
+            load_weights(network, plan, read_weights(self.weights), f"weights={str(self.weights)!r}")
+
+    def _rates_of_parts(self, plan: Plan) -> list[tuple[str, float]]:
+        """Learning rates by the beginning of a parameter's name."""
+        if self.backbone_lr is None:
+            return []
+        rows = [layer.name for layer in plan.layers if layer.n_parameters and layer.block != "head"]
+        return [(f"layers.{row}.", float(self.backbone_lr)) for row in rows]
+
+    def _keep_features(
+        self, sample: Sample, held_out: Sample | None, network: ImageNetwork, body: str, device: torch.device
+    ) -> None:
+        """Put what the frozen part gives for the images in the place of them, so that it runs once."""
+        network.eval()
+        kept: dict[int, ImageSource] = {}  # both parts may be cut from one source
+        for part in (sample, held_out):
+            if part is None:
+                continue
+            if id(part.images) not in kept:
+                features = predict_outputs(
+                    partial(network.maps, name=body), part.images, batch_size=self._predict_batch_size, device=device
+                )
+                n, n_channels, *size = (*features.shape, 1, 1)[:4]
+                shape = ImageShape(int(size[0]), int(size[1]), int(n_channels), "chw")
+                kept[id(part.images)] = ImageSource(features.reshape(n, n_channels, *size), shape)
+            part.images = kept[id(part.images)]
+        network.starts_behind = body
 
     def _carry_over(self, net: Any) -> None:
         """Give a net the epochs and, where they are still in memory, the optimiser's moments of the last fit."""
         net.history.extend({**record, "batches": []} for record in self.history_)
         earlier = getattr(self, "net_", None)
-        if earlier is not None and earlier.optimizer == net.optimizer:
+        same_parameters = earlier is not None and _n_trained(earlier.module_) == _n_trained(net.module_)
+        if same_parameters and earlier.optimizer == net.optimizer:
             groups = net.optimizer_.state_dict()["param_groups"]
             state = _detached_copy(earlier.optimizer_.state_dict()["state"])
             net.optimizer_.load_state_dict({"state": state, "param_groups": groups})
@@ -425,7 +495,7 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
                 stacklevel=2,
             )
             self.device_ = "cpu"
-        network = build_network(self.plan_)
+        network = build_network(self.plan_, self._ready_made(self.plan_))
         if self.precision_ == "float64":
             network.double()
         network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
@@ -470,6 +540,22 @@ def _check_batches(plan: Plan, n: int, batch_size: int) -> None:
                 f"{cause} leaves one value for the batch statistics of {layer.name}, whose maps are 1×1; use "
                 f"batch_size >= 2 and at least 2 images, normalization=None, or fewer blocks."
             )
+
+
+def _n_trained(network: nn.Module) -> list[int]:
+    return [parameter.numel() for parameter in network.parameters() if parameter.requires_grad]
+
+
+def _weights_of(estimator: BaseEstimator) -> dict[str, torch.Tensor]:
+    """The weights of another fitted estimator of this package, also where it is wrapped as frozen."""
+    fitted = getattr(estimator, "estimator", estimator)
+    if not hasattr(fitted, "module_"):
+        raise ValueError(
+            f"weights={type(fitted).__name__}(...) is not fitted. Searches and clone() make unfitted copies of "
+            f"estimators they find among parameters: wrap it, weights=sklearn.frozen.FrozenEstimator(fitted)."
+        )
+    weights: dict[str, torch.Tensor] = fitted.module_.state_dict()
+    return weights
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -168,6 +168,7 @@ def make_net(
     device: torch.device,
     callbacks: Any,
     classes: Any,
+    rates: Sequence[tuple[str, float]] = (),
 ) -> NeuralNetClassifier:
     """Wrap a network into an initialised skorch net.
 
@@ -187,6 +188,8 @@ def make_net(
         The user's callbacks; copies of them are used.
     classes : ndarray
         Labels.
+    rates : sequence of (str, float), default=()
+        Other learning rates, for parameters whose names begin so.
 
     Returns
     -------
@@ -208,6 +211,7 @@ def make_net(
         callbacks__print_log=None,
         device=device,
         verbose=0,
+        **({"optimizer__param_groups": [(f"{prefix}*", {"lr": rate}) for prefix, rate in rates]} if rates else {}),
     )
     return net.initialize()
 
