@@ -61,9 +61,12 @@ class ImageNetwork(nn.Module):
             else:
                 self.layers[layer.name] = _BUILDERS[layer.kind](layer, channels[layer.reads[0]])
             channels[layer.name] = layer.output_shape[0]
-        self._frozen = [layer.name for layer in plan.layers if layer.frozen]
+        self._frozen = [f"layers.{layer.name}" for layer in plan.layers if layer.frozen and not layer.parts]
+        for layer in plan.layers:
+            if layer.frozen_parts:
+                self._freeze_parts(layer)
         for name in self._frozen:
-            self.layers[name].requires_grad_(False)
+            self.get_submodule(name).requires_grad_(False)
         self._shapes = {"input": plan.input_shape, **{layer.name: layer.output_shape for layer in plan.layers}}
         self._reads = {layer.name: layer.reads for layer in plan.layers}
         last_read = {source: layer.name for layer in plan.layers for source in layer.reads}
@@ -75,8 +78,17 @@ class ImageNetwork(nn.Module):
         """Switch between training and evaluation; frozen rows stay in evaluation."""
         super().train(mode)
         for name in self._frozen:
-            self.layers[name].eval()
+            self.get_submodule(name).eval()
         return self
+
+    def _freeze_parts(self, layer: Layer) -> None:
+        modules = [name for part in layer.frozen_parts for name in part.split("+")]
+        self._frozen += [f"layers.{layer.name}.{name}" for name in modules]
+        # What belongs to no part, such as the position of a patch, comes before the first one.
+        of_parts = tuple(f"{name}." for part in layer.parts for name in part.split("+"))
+        for name, parameter in self.layers[layer.name].named_parameters():
+            if not name.startswith(of_parts):
+                parameter.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits.

@@ -57,6 +57,12 @@ class Layer:
         The block it belongs to; ``"head"`` behind the last map, ``""`` before the first block.
     frozen : bool
         Whether training leaves it as it is.
+    parts : tuple of str
+        Parts of a ready-made row that count as blocks; where one is several modules, they are joined by ``+``.
+    frozen_parts : tuple of str
+        Those that training leaves as they are.
+    made_for : (int, int) or None
+        Height and width of the images that a ready-made row was made for.
     """
 
     name: str
@@ -79,6 +85,9 @@ class Layer:
     dropout: float = 0.0
     block: str = ""
     frozen: bool = False
+    parts: tuple[str, ...] = ()
+    frozen_parts: tuple[str, ...] = ()
+    made_for: Pair | None = None
 
 
 @dataclass(frozen=True)
@@ -104,8 +113,8 @@ class Plan:
     @property
     def blocks(self) -> tuple[str, ...]:
         """Names of the blocks that have parameters, in order, but for the head."""
-        found = dict.fromkeys(layer.block for layer in self.layers if layer.n_parameters)
-        return tuple(name for name in found if name != "head")
+        rows = [layer.parts or (layer.block,) for layer in self.layers if layer.n_parameters]
+        return tuple(name for name in dict.fromkeys(name for row in rows for name in row) if name != "head")
 
     @property
     def body(self) -> str:
@@ -142,8 +151,12 @@ class Plan:
                 f"and switch requires_grad off for the parameters that shall stay as they are."
             )
         frozen = {"", *self.blocks[: len(self.blocks) - n_trained]} if n_trained < len(self.blocks) else set()
-        layers = tuple(replace(layer, frozen=layer.block in frozen) for layer in self.layers)
-        return Plan(self.input_shape, layers)
+        layers = []
+        for layer in self.layers:
+            parts = tuple(part for part in layer.parts if part in frozen)
+            whole = len(parts) == len(layer.parts) if layer.parts else layer.block in frozen
+            layers.append(replace(layer, frozen=whole and bool(frozen), frozen_parts=parts))
+        return Plan(self.input_shape, tuple(layers))
 
     @property
     def n_parameters(self) -> int:
@@ -184,10 +197,8 @@ class Plan:
         head = ["layer", "kernel", "stride", "padding", "output", "sees", "parameters", "multiply-adds"]
         total = ["total", "", "", "", _times(self.output_shape), "", f"{self.n_parameters:,}", f"{self.n_macs:,}"]
         rows = [head, *map(_row, self.layers), total]
-        if any(layer.frozen for layer in self.layers):
-            trained = sum(layer.n_parameters for layer in self.layers if not layer.frozen)
-            shown = ["" if not layer.n_parameters else "no" if layer.frozen else "yes" for layer in self.layers]
-            rows = [[*row, cell] for row, cell in zip(rows, ["trained", *shown, f"{trained:,}"], strict=True)]
+        if any(layer.frozen or layer.frozen_parts for layer in self.layers):
+            rows = [[*row, cell] for row, cell in zip(rows, ["trained", *map(_trained, self.layers), ""], strict=True)]
         return rows
 
 
@@ -201,6 +212,8 @@ def _row(layer: Layer) -> list[str]:
         kernel += f" dilated {_times(layer.dilation)}"
     if layer.clipped:
         kernel += " (clipped)"
+    if layer.made_for is not None:
+        kernel = f"for {_times(layer.made_for)}"
     return [
         layer.name,
         kernel,
@@ -211,6 +224,12 @@ def _row(layer: Layer) -> list[str]:
         f"{layer.n_parameters:,}" if layer.n_parameters else "",
         f"{layer.n_macs:,}" if layer.n_macs else "",
     ]
+
+
+def _trained(layer: Layer) -> str:
+    if layer.frozen_parts and not layer.frozen:
+        return f"{len(layer.parts) - len(layer.frozen_parts)} of {len(layer.parts)} parts"
+    return "" if not layer.n_parameters else "no" if layer.frozen else "yes"
 
 
 def _padding_text(layer: Layer) -> str:

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sklearn_cnn._optional import import_optional
 from sklearn_cnn.architectures._build import ImageNetwork
@@ -89,15 +88,16 @@ def load_weights(network: ImageNetwork, plan: Plan, weights: Mapping[str, Tensor
     ValueError
         Where weights are missing or of another shape; the first few are named.
     """
-    own = network.state_dict()
+    own = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    weights = {name: value for name, value in weights.items() if not name.endswith("num_batches_tracked")}
     if not any(name in own for name in weights):
-        weights = _by_order(own, weights)
+        weights = _under_our_names(own, weights)
     blocks = {layer.name: layer.block for layer in plan.layers}
-    first = next((f"layers.{layer.name}.weight" for layer in plan.layers if layer.kind == "conv"), None)
+    first = next((name for name, value in own.items() if value.ndim == 4), None)
     faults, chosen = [], {}
     for name, value in own.items():
         row = name.split(".")[1]
-        if row == "output" or name.endswith("num_batches_tracked"):
+        if row == "output":
             continue
         given = weights.get(name)
         if given is not None and name == first:
@@ -115,13 +115,14 @@ def load_weights(network: ImageNetwork, plan: Plan, weights: Mapping[str, Tensor
             own[name].copy_(value)
 
 
-def _by_order(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under our names, as far as one after the other has the same shape but for the input channels."""
+def _under_our_names(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a network that others wrote: a backbone's own names, or the same tensors in the same order."""
+    backbone = {f"layers.backbone.{name}": value for name, value in weights.items()}
+    if any(name in own for name in backbone):
+        return backbone
     names = [name for name in own if not name.startswith("layers.standardize.")]
     values = [value for name, value in weights.items() if not name.startswith(("aux1.", "aux2."))]
-    if len(names) != len(values):
-        return dict(weights)
-    return dict(zip(names, values, strict=True))
+    return dict(zip(names, values, strict=True)) if len(names) == len(values) else dict(weights)
 
 
 def _for_channels(weight: Tensor, n_channels: int) -> Tensor:

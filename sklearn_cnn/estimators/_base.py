@@ -22,15 +22,15 @@ from sklearn_cnn._random import generator
 from sklearn_cnn.architectures._build import ImageNetwork, Standardize, build_network, initialize, reseed_dropout
 from sklearn_cnn.architectures._catalog import Settings, plan_named
 from sklearn_cnn.architectures._conv_blocks import plan_conv_blocks
-from sklearn_cnn.architectures._modules import make_module, plan_module
+from sklearn_cnn.architectures._modules import Backbone, make_backbone, make_module, plan_backbone, plan_module
 from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.architectures._spec import ACTIVATIONS, PADDING_MODES, POOLINGS, auto_filters, conv_architecture
 from sklearn_cnn.architectures._weights import load_weights, read_weights
 from sklearn_cnn.estimators._sample import Sample, check_range, check_weights, survey, warn_of_another_range
 from sklearn_cnn.images._moments import Moments
 from sklearn_cnn.images._reading import read_images, refuse_unreadable
-from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.images._shape import ImageShape, parse_image_shape
+from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 from sklearn_cnn.training._batches import Batches, batch_bounds
 from sklearn_cnn.training._device import available_devices, resolve_device, resolve_precision
@@ -247,6 +247,9 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
         return self._whole_plan(shape, n_outputs).with_trainable(self.trainable_blocks)
 
     def _whole_plan(self, shape: ImageShape, n_outputs: int) -> Plan:
+        if _is_backbone(self.architecture):
+            backbone = make_backbone(self.architecture, shape.channels, seed=0)
+            return plan_backbone(backbone, shape, n_outputs, standardize=self.standardize, dropout=self.dropout)
         if isinstance(self.architecture, str):
             settings = Settings(self.dropout, self.standardize)
             return plan_named(self.architecture, shape.channels_first, n_outputs, settings)
@@ -284,38 +287,55 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
 
     def _new_network(self, plan: Plan, statistics: Moments | None, seed: int, precision: str) -> ImageNetwork:
         """Make a network for this fit; without statistics a copy of the fitted one, which failures must spare."""
-        network = build_network(plan, self._ready_made(plan, int(generator(seed, _MODULE).initial_seed())))
+        backbone, module = self._ready_made(plan, seed)
+        network = build_network(plan, module)
         if precision == "float64":
             network.double()
         if statistics is None:
             network.load_state_dict(self.module_.state_dict())
         else:
             initialize(network, plan, generator(seed, _WEIGHTS))
+            center, std = _standard(statistics, backbone if self.weights is not None else None)
             for module in network.modules():
                 if isinstance(module, Standardize):
-                    module.set_statistics(statistics.center, statistics.std)
+                    module.set_statistics(center, std)
             self._load_weights(network, plan)
         network.training_dtype = torch.bfloat16 if precision == "bfloat16" else None
         return network
 
-    def _ready_made(self, plan: Plan, seed: int = 0) -> nn.Module | None:
-        """The module of a row that is not built from the plan."""
-        if all(layer.kind != "module" for layer in plan.layers):
-            return None
-        return make_module(self.architecture, self.image_shape_, plan.output_shape[0], seed)
+    def _ready_made(self, plan: Plan, seed: int = 0) -> tuple[Backbone | None, nn.Module | None]:
+        """What is not built from the plan: a backbone and its module, or a module of the user's own."""
+        seed = int(generator(seed, _MODULE).initial_seed())
+        if _is_backbone(self.architecture):
+            backbone = make_backbone(self.architecture, plan.input_shape[0], seed)
+            return backbone, backbone.module
+        if callable(self.architecture):
+            return None, make_module(self.architecture, self.image_shape_, plan.output_shape[0], seed)
+        return None, None
 
     def _load_weights(self, network: ImageNetwork, plan: Plan) -> None:
         if self.weights is None:
-            if any(layer.frozen and layer.n_parameters for layer in plan.layers):
+            if any((layer.frozen or layer.frozen_parts) and layer.n_parameters for layer in plan.layers):
                 raise ValueError(
                     f"trainable_blocks={self.trainable_blocks} would leave blocks as they were drawn at random; pass "
-                    f"weights=, a file or a fitted estimator, or use trainable_blocks='all'."
+                    f"weights=, or use trainable_blocks='all'."
                 )
             return
         if isinstance(self.weights, BaseEstimator):
-            load_weights(network, plan, _weights_of(self.weights), f"weights={type(self.weights).__name__}(...)")
+            source, weights = f"weights={type(self.weights).__name__}(...)", _weights_of(self.weights)
+        elif self.weights == "default":
+            source, weights = "weights='default'", self._default_weights()
         else:
-            load_weights(network, plan, read_weights(self.weights), f"weights={str(self.weights)!r}")
+            source, weights = f"weights={str(self.weights)!r}", read_weights(self.weights)
+        load_weights(network, plan, weights, source)
+
+    def _default_weights(self) -> dict[str, torch.Tensor]:
+        if not _is_backbone(self.architecture):
+            raise ValueError(
+                f"weights='default' are those that torchvision and timm offer for download; architecture="
+                f"{self.architecture!r} has none. Use architecture='torchvision:NAME' or 'timm:NAME', or a file."
+            )
+        return make_backbone(self.architecture, 3, seed=0, download=True).module.state_dict()
 
     def _rates_of_parts(self, plan: Plan) -> list[tuple[str, float]]:
         """Learning rates by the beginning of a parameter's name."""
@@ -347,8 +367,9 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
         """Give a net the epochs and, where they are still in memory, the optimiser's moments of the last fit."""
         net.history.extend({**record, "batches": []} for record in self.history_)
         earlier = getattr(self, "net_", None)
-        same_parameters = earlier is not None and _n_trained(earlier.module_) == _n_trained(net.module_)
-        if same_parameters and earlier.optimizer == net.optimizer:
+        if earlier is None or _n_trained(earlier.module_) != _n_trained(net.module_):
+            return
+        if earlier.optimizer == net.optimizer:
             groups = net.optimizer_.state_dict()["param_groups"]
             state = _detached_copy(earlier.optimizer_.state_dict()["state"])
             net.optimizer_.load_state_dict({"state": state, "param_groups": groups})
@@ -495,7 +516,7 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
                 stacklevel=2,
             )
             self.device_ = "cpu"
-        network = build_network(self.plan_, self._ready_made(self.plan_))
+        network = build_network(self.plan_, self._ready_made(self.plan_)[1])
         if self.precision_ == "float64":
             network.double()
         network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
@@ -540,6 +561,23 @@ def _check_batches(plan: Plan, n: int, batch_size: int) -> None:
                 f"{cause} leaves one value for the batch statistics of {layer.name}, whose maps are 1×1; use "
                 f"batch_size >= 2 and at least 2 images, normalization=None, or fewer blocks."
             )
+
+
+def _is_backbone(architecture: Any) -> bool:
+    return isinstance(architecture, str) and architecture.startswith(("torchvision:", "timm:"))
+
+
+def _standard(statistics: Moments, backbone: Backbone | None) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Mean and deviation of the channels: a trained backbone's own, else those of the training images."""
+    low, high = statistics.range
+    if backbone is None or low < 0:  # pixels that were normalised before
+        return statistics.center, statistics.std
+    white = 255.0 if high > 1 else 1.0
+    n_channels = len(statistics.center)
+    own = [np.asarray(values) * white for values in (backbone.mean, backbone.std)]
+    if n_channels != len(backbone.mean):
+        own = [np.full(n_channels, values.mean()) for values in own]
+    return own[0], own[1]
 
 
 def _n_trained(network: nn.Module) -> list[int]:
