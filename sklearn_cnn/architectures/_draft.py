@@ -27,15 +27,12 @@ class Draft:
         The rows.
     block : str
         The block that further rows belong to.
-    starved : int
-        How many windows were to shrink a map that was one pixel high or wide already.
     """
 
     def __init__(self, input_shape: tuple[int, int, int]) -> None:
         self.input_shape = input_shape
         self.layers: list[Layer] = []
         self.block = ""
-        self.starved = 0
         self._rows: dict[str, Layer] = {}
         # Input pixels between neighbouring values of a row's map, and what one of them sees, not yet cut off at the
         # border of the image.
@@ -127,7 +124,6 @@ class Draft:
     ) -> str:
         """Append a convolution, which must fit."""
         channels, *size = self.shape_of(reads)
-        self._note_starved(size, stride)
         size = [
             output_size(size[axis], kernel[axis], stride[axis], sum(padding[2 * axis : 2 * axis + 2]), dilation[axis])
             for axis in (0, 1)
@@ -163,7 +159,6 @@ class Draft:
     ) -> str:
         """Append a pool of ``kind`` ``"max"`` or ``"avg"``, its window clipped to the map."""
         channels, *size = self.shape_of(reads)
-        self._note_starved(size, stride)
         clipped = (clipped_pool(size[0] + 2 * padding, window[0]), clipped_pool(size[1] + 2 * padding, window[1]))
         size = [pooled_size(size[axis], clipped[axis], stride[axis], padding, ceil=ceil) for axis in (0, 1)]
         return self.add(
@@ -212,6 +207,3 @@ class Draft:
         _, height, width = self.shape_of()
         room = (height + padding[0] + padding[1], width + padding[2] + padding[3])
         return any(effective_kernel(kernel[axis], dilation[axis]) > room[axis] for axis in (0, 1))
-
-    def _note_starved(self, size: list[int], stride: Pair) -> None:
-        self.starved += any(stride[axis] > 1 and size[axis] == 1 for axis in (0, 1))

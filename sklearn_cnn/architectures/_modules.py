@@ -251,15 +251,39 @@ def _of_torchvision(name: str, model: str, n_channels: int, download: bool) -> B
             if download
             else models.get_model(model, weights=None, **settings)
         )
-    _take_last_layer_off(module)
+    _take_last_layer_off(name, module)
     if not download and n_channels != 3:
         _take_channels(module, n_channels)
     side = presets.crop_size[0]
     return Backbone(name, module, tuple(presets.mean), tuple(presets.std), (side, side))
 
 
-def _take_last_layer_off(module: nn.Module) -> None:
-    name = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)][-1]
+def catalog_weights(name: str) -> dict[str, torch.Tensor]:
+    """Fetch the weights that torchvision offers for a network of the catalog.
+
+    Raises
+    ------
+    ValueError
+        Where it has none.
+    OSError, ImportError
+        Where they, or torchvision, cannot be had.
+    """
+    models = import_optional(
+        "torchvision.models", package="torchvision", extra="pretrained", purpose=f"weights='default' of {name!r}"
+    )
+    model = {"inception": "googlenet"}.get(name, name)
+    if model not in models.list_models(module=models):
+        raise ValueError(f"weights='default': nobody offers weights for architecture={name!r}; pass a file of them.")
+    with _fetching(name, True):
+        weights: dict[str, torch.Tensor] = models.get_model_weights(model).DEFAULT.get_state_dict(progress=False)
+    return weights
+
+
+def _take_last_layer_off(name: str, module: nn.Module) -> None:
+    dense = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
+    if not dense:
+        raise ValueError(f"architecture={name!r} has no dense last layer, so its head cannot be replaced.")
+    name = dense[-1]
     parent, _, attribute = name.rpartition(".")
     setattr(module.get_submodule(parent), attribute, nn.Identity())
 

@@ -1,10 +1,9 @@
 """What the estimators share: the story of a fit, and what stays of it."""
 
 import os
-import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -19,13 +18,10 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch import nn
 
 from sklearn_cnn._random import generator
-from sklearn_cnn.architectures._build import ImageNetwork, Standardize, build_network, initialize, reseed_dropout
-from sklearn_cnn.architectures._catalog import Settings, plan_named
-from sklearn_cnn.architectures._conv_blocks import plan_conv_blocks
-from sklearn_cnn.architectures._modules import Backbone, make_backbone, make_module, plan_backbone, plan_module
+from sklearn_cnn.architectures._build import ImageNetwork, reseed_dropout
 from sklearn_cnn.architectures._plan import Plan
-from sklearn_cnn.architectures._spec import ACTIVATIONS, PADDING_MODES, POOLINGS, auto_filters, conv_architecture
-from sklearn_cnn.architectures._weights import load_weights, read_weights
+from sklearn_cnn.architectures._spec import ACTIVATIONS, PADDING_MODES, POOLINGS
+from sklearn_cnn.estimators._network import CONV_SETTINGS, NetworkRecipe, PicklesNetwork, blank_network
 from sklearn_cnn.estimators._sample import Sample, check_range, check_weights, survey, warn_of_another_range
 from sklearn_cnn.images._moments import Moments
 from sklearn_cnn.images._reading import read_images, refuse_unreadable
@@ -33,25 +29,22 @@ from sklearn_cnn.images._shape import ImageShape, parse_image_shape
 from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 from sklearn_cnn.training._batches import Batches, batch_bounds
-from sklearn_cnn.training._device import available_devices, resolve_device, resolve_precision
+from sklearn_cnn.training._device import resolve_device, resolve_precision
 from sklearn_cnn.training._inference import predict_outputs, prediction_batch_size
 from sklearn_cnn.training._net import BestEpoch, check_callbacks, make_net, train
 from sklearn_cnn.training._optimizers import OPTIMIZERS, OptimizerFactory, Phase, auto_lr
 from sklearn_cnn.training._threads import threads_for
 
 # Independent random streams of one fit.
-_WEIGHTS, _SHUFFLE, _DROPOUT, _SPLIT, _AUGMENT, _MODULE = range(6)
+_WEIGHTS, _SHUFFLE, _DROPOUT, _SPLIT, _AUGMENT = range(5)
 
 _SEQUENCE = [tuple, list, np.ndarray]
 _POSITIVE_INT = Interval(Integral, 1, None, closed="left")
 
 
-class BaseCNN(BaseEstimator, metaclass=ABCMeta):
+class BaseCNN(PicklesNetwork, BaseEstimator, metaclass=ABCMeta):
     """Base of the estimators that train a network; not to be used itself."""
 
-    plan_: Plan
-    module_: nn.Module
-    image_shape_: ImageShape
     history_: list[dict[str, Any]]
 
     _parameter_constraints: dict[str, Any] = {
@@ -201,6 +194,7 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
                 )
             network.starts_behind = None
             self.plan_ = plan
+            self._architecture = self.architecture  # the parameter may change before this is pickled
             self.net_ = net
             self.module_ = net.module_.eval()
             self.batch_size_, self.device_, self.precision_ = batch_size, str(device), precision
@@ -243,99 +237,30 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
         parts = [Sample(sample.images, sample.targets, sample.weights, rows) for rows in (train_rows, valid_rows)]
         return parts[0], parts[1]
 
+    def _recipe(self) -> NetworkRecipe:
+        settings = {name: getattr(self, name) for name in CONV_SETTINGS} if self.architecture is None else None
+        return NetworkRecipe(self.architecture, self.weights, self.standardize, self.dropout, settings)
+
     def _plan_for(self, shape: ImageShape, n_outputs: int) -> Plan:
-        return self._whole_plan(shape, n_outputs).with_trainable(self.trainable_blocks)
-
-    def _whole_plan(self, shape: ImageShape, n_outputs: int) -> Plan:
-        if _is_backbone(self.architecture):
-            backbone = make_backbone(self.architecture, shape.channels, seed=0)
-            return plan_backbone(backbone, shape, n_outputs, standardize=self.standardize, dropout=self.dropout)
-        if isinstance(self.architecture, str):
-            settings = Settings(self.dropout, self.standardize)
-            return plan_named(self.architecture, shape.channels_first, n_outputs, settings)
-        if self.architecture is not None:
-            module = make_module(self.architecture, shape, n_outputs, seed=0)
-            return plan_module(module, shape, n_outputs, standardize=self.standardize)
-        if not isinstance(self.filters, str):
-            return self._plan_with(self.filters, shape, n_outputs)
-        *deeper, shallowest = auto_filters(shape.height, shape.width)
-        for filters in deeper:
-            with suppress(ValueError):  # a block too many for these settings
-                return self._plan_with(filters, shape, n_outputs)
-        return self._plan_with(shallowest, shape, n_outputs)
-
-    def _plan_with(self, filters: Any, shape: ImageShape, n_outputs: int) -> Plan:
-        architecture = conv_architecture(
-            filters=filters,
-            kernel_size=self.kernel_size,
-            stride=self.stride,
-            padding=self.padding,
-            padding_mode=self.padding_mode,
-            dilation=self.dilation,
-            convs_per_block=self.convs_per_block,
-            pooling=self.pooling,
-            pool_size=self.pool_size,
-            pool_stride=self.pool_stride,
-            global_pooling=self.global_pooling,
-            activation=self.activation,
-            normalization=self.normalization,
-            hidden_layer_sizes=self.hidden_layer_sizes,
-            dropout=self.dropout,
-            standardize=self.standardize,
-        )
-        return plan_conv_blocks(architecture, shape.channels_first, n_outputs)
+        return self._recipe().plan(shape, n_outputs).with_trainable(self.trainable_blocks)
 
     def _new_network(self, plan: Plan, statistics: Moments | None, seed: int, precision: str) -> ImageNetwork:
         """Make a network for this fit; without statistics a copy of the fitted one, which failures must spare."""
-        backbone, module = self._ready_made(plan, seed)
-        network = build_network(plan, module)
-        if precision == "float64":
-            network.double()
+        recipe = self._recipe()
         if statistics is None:
+            network = blank_network(self.architecture, plan, self.image_shape_, double=precision == "float64")[0]
             network.load_state_dict(self.module_.state_dict())
         else:
-            initialize(network, plan, generator(seed, _WEIGHTS))
-            center, std = _standard(statistics, backbone if self.weights is not None else None)
-            for module in network.modules():
-                if isinstance(module, Standardize):
-                    module.set_statistics(center, std)
-            self._load_weights(network, plan)
-        network.training_dtype = torch.bfloat16 if precision == "bfloat16" else None
-        return network
-
-    def _ready_made(self, plan: Plan, seed: int = 0) -> tuple[Backbone | None, nn.Module | None]:
-        """What is not built from the plan: a backbone and its module, or a module of the user's own."""
-        seed = int(generator(seed, _MODULE).initial_seed())
-        if _is_backbone(self.architecture):
-            backbone = make_backbone(self.architecture, plan.input_shape[0], seed)
-            return backbone, backbone.module
-        if callable(self.architecture):
-            return None, make_module(self.architecture, self.image_shape_, plan.output_shape[0], seed)
-        return None, None
-
-    def _load_weights(self, network: ImageNetwork, plan: Plan) -> None:
-        if self.weights is None:
-            if any((layer.frozen or layer.frozen_parts) and layer.n_parameters for layer in plan.layers):
+            if self.weights is None and any(
+                (row.frozen or row.frozen_parts) and row.n_parameters for row in plan.layers
+            ):
                 raise ValueError(
                     f"trainable_blocks={self.trainable_blocks} would leave blocks as they were drawn at random; pass "
                     f"weights=, or use trainable_blocks='all'."
                 )
-            return
-        if isinstance(self.weights, BaseEstimator):
-            source, weights = f"weights={type(self.weights).__name__}(...)", _weights_of(self.weights)
-        elif self.weights == "default":
-            source, weights = "weights='default'", self._default_weights()
-        else:
-            source, weights = f"weights={str(self.weights)!r}", read_weights(self.weights)
-        load_weights(network, plan, weights, source)
-
-    def _default_weights(self) -> dict[str, torch.Tensor]:
-        if not _is_backbone(self.architecture):
-            raise ValueError(
-                f"weights='default' are those that torchvision and timm offer for download; architecture="
-                f"{self.architecture!r} has none. Use architecture='torchvision:NAME' or 'timm:NAME', or a file."
-            )
-        return make_backbone(self.architecture, 3, seed=0, download=True).module.state_dict()
+            network = recipe.network(plan, self.image_shape_, statistics, seed, double=precision == "float64")
+        network.training_dtype = torch.bfloat16 if precision == "bfloat16" else None
+        return network
 
     def _rates_of_parts(self, plan: Plan) -> list[tuple[str, float]]:
         """Learning rates by the beginning of a parameter's name."""
@@ -493,37 +418,8 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
             raise ValueError(f"n_outputs is a positive integer; got {n_outputs!r}.")
         return self._plan_for(shape, int(n_outputs))
 
-    # Pickles hold arrays and plain values: no module, no skorch object, no CUDA tensor.
-
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        state.pop("net_", None)
-        if "module_" in state:
-            state["module_"] = {name: value.cpu().numpy() for name, value in self.module_.state_dict().items()}
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        weights = state.pop("module_", None)
-        super().__setstate__(state)
-        if weights is None:
-            return
-        if torch.device(self.device_).type not in available_devices():
-            warnings.warn(
-                f"this {type(self).__name__} was fitted on device {self.device_!r}, which is not there; it predicts on "
-                f"the CPU.",
-                UserWarning,
-                stacklevel=2,
-            )
-            self.device_ = "cpu"
-        network = build_network(self.plan_, self._ready_made(self.plan_)[1])
-        if self.precision_ == "float64":
-            network.double()
-        network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
-        self.module_ = network.to(self.device_).eval()
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "module_")
+        return {name: value for name, value in super().__getstate__().items() if name != "net_"}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -563,37 +459,8 @@ def _check_batches(plan: Plan, n: int, batch_size: int) -> None:
             )
 
 
-def _is_backbone(architecture: Any) -> bool:
-    return isinstance(architecture, str) and architecture.startswith(("torchvision:", "timm:"))
-
-
-def _standard(statistics: Moments, backbone: Backbone | None) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Mean and deviation of the channels: a trained backbone's own, else those of the training images."""
-    low, high = statistics.range
-    if backbone is None or low < 0:  # pixels that were normalised before
-        return statistics.center, statistics.std
-    white = 255.0 if high > 1 else 1.0
-    n_channels = len(statistics.center)
-    own = [np.asarray(values) * white for values in (backbone.mean, backbone.std)]
-    if n_channels != len(backbone.mean):
-        own = [np.full(n_channels, values.mean()) for values in own]
-    return own[0], own[1]
-
-
 def _n_trained(network: nn.Module) -> list[int]:
     return [parameter.numel() for parameter in network.parameters() if parameter.requires_grad]
-
-
-def _weights_of(estimator: BaseEstimator) -> dict[str, torch.Tensor]:
-    """The weights of another fitted estimator of this package, also where it is wrapped as frozen."""
-    fitted = getattr(estimator, "estimator", estimator)
-    if not hasattr(fitted, "module_"):
-        raise ValueError(
-            f"weights={type(fitted).__name__}(...) is not fitted. Searches and clone() make unfitted copies of "
-            f"estimators they find among parameters: wrap it, weights=sklearn.frozen.FrozenEstimator(fitted)."
-        )
-    weights: dict[str, torch.Tensor] = fitted.module_.state_dict()
-    return weights
 
 
 def _size(shape: tuple[int, ...]) -> int:
