@@ -1,6 +1,7 @@
 """A plan becomes a torch module."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
 import torch
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sklearn_cnn._random import generator, global_draws
 from sklearn_cnn.architectures._plan import Layer, Plan
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -46,6 +48,10 @@ class ImageNetwork(nn.Module):
         One module a row of the plan, by its name.
     training_dtype : torch.dtype or None
         Where this is ``torch.bfloat16``, training computes under autocast; prediction never does.
+    ready_made : list of str
+        Rows that are modules of others.
+    seed, n_draws : int
+        Where the random draws of those start, and how many times they drew.
     starts_behind : str or None
         A row whose maps `forward` is given, in place of images.
     """
@@ -61,9 +67,9 @@ class ImageNetwork(nn.Module):
             else:
                 self.layers[layer.name] = _BUILDERS[layer.kind](layer, channels[layer.reads[0]])
             channels[layer.name] = layer.output_shape[0]
-        self._frozen = [f"layers.{layer.name}" for layer in plan.layers if layer.frozen and not layer.parts]
+        self._frozen = [f"layers.{layer.name}" for layer in plan.layers if layer.frozen]
         for layer in plan.layers:
-            if layer.frozen_parts:
+            if layer.frozen_parts and not layer.frozen:
                 self._freeze_parts(layer)
         for name in self._frozen:
             self.get_submodule(name).requires_grad_(False)
@@ -71,6 +77,8 @@ class ImageNetwork(nn.Module):
         self._reads = {layer.name: layer.reads for layer in plan.layers}
         last_read = {source: layer.name for layer in plan.layers for source in layer.reads}
         self._done_with = {name: [s for s, reader in last_read.items() if reader == name] for name in self._reads}
+        self.ready_made = [layer.name for layer in plan.layers if layer.kind == "module"]
+        self.seed, self.n_draws = 0, 0
         self.training_dtype: torch.dtype | None = None
         self.starts_behind: str | None = None
 
@@ -125,9 +133,13 @@ class ImageNetwork(nn.Module):
     def _run(self, x: Tensor, start: str, stop: str | None) -> Tensor:
         """From behind the row `start`, up to the row `stop` or the last."""
         dtype = next(self.parameters()).dtype
-        x = x.to(dtype).reshape(len(x), *self._shapes[start])
+        x = x.to(dtype)
+        if start != "input":  # features are kept as maps of one pixel
+            x = x.reshape(len(x), *self._shapes[start])
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
+        if stop == start:
+            return x
         names = list(self.layers)
         first = 0 if start == "input" else names.index(start) + 1
         autocast = self.training and self.training_dtype is not None
@@ -136,12 +148,21 @@ class ImageNetwork(nn.Module):
         with torch.autocast(x.device.type, self.training_dtype, enabled=autocast, cache_enabled=False):
             outputs = {start: x}
             for name in names[first:]:
-                outputs[name] = x = self.layers[name](*[outputs[source] for source in self._reads[name]])
+                sources = [outputs[source] for source in self._reads[name]]
+                with self._draws_of(name, x.device):
+                    outputs[name] = x = self.layers[name](*sources)
                 if name == stop:
                     break
                 for source in self._done_with[name]:
                     del outputs[source]  # a map nobody reads any more is given back
         return x.to(dtype)
+
+    def _draws_of(self, name: str, device: torch.device) -> AbstractContextManager[None]:
+        """Dropout of a ready-made module draws from torch's global generators: lend it seeded ones."""
+        if not self.training or name not in self.ready_made:
+            return nullcontext()
+        self.n_draws += 1
+        return global_draws(generator(self.seed, self.n_draws).initial_seed(), device)
 
 
 class Standardize(nn.Module):
@@ -371,7 +392,7 @@ def initialize(network: ImageNetwork, plan: Plan, generator: torch.Generator) ->
 
 
 def reseed_dropout(network: nn.Module, generator: torch.Generator) -> None:
-    """Give every dropout layer a seed of its own.
+    """Give every dropout layer, and all ready-made modules together, a seed of its own.
 
     Parameters
     ----------
@@ -381,5 +402,7 @@ def reseed_dropout(network: nn.Module, generator: torch.Generator) -> None:
         Source of the seeds.
     """
     for module in network.modules():
-        if isinstance(module, SeededDropout):
+        if isinstance(module, ImageNetwork) and module.ready_made:
+            module.seed, module.n_draws = int(torch.randint(2**62, (), generator=generator, device="cpu")), 0
+        elif isinstance(module, SeededDropout):
             module.reseed(int(torch.randint(2**62, (), generator=generator, device="cpu")))

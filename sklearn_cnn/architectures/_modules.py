@@ -1,7 +1,7 @@
 """Networks that come as finished torch modules."""
 
+import copy
 import difflib
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,30 +9,17 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 from torch.utils.flop_counter import FlopCounterMode
 
 from sklearn_cnn._optional import import_optional
+from sklearn_cnn._random import global_draws
 from sklearn_cnn.architectures._draft import Draft
 from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.images._shape import ImageShape
 
-_DRAWING = threading.Lock()
-
-
-@contextmanager
-def global_draws(seed: int) -> Iterator[None]:
-    """Let code of others draw from torch's global generator, as if it had been seeded, and put its state back.
-
-    One at a time: two threads would take each other's numbers.
-
-    Parameters
-    ----------
-    seed : int
-        Where its numbers start.
-    """
-    with _DRAWING, torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
+_NORMALIZED_INSIDE = ("googlenet", "inception_v3")
+"""Networks of torchvision whose own first step undoes the usual normalisation: their weights are for ±1."""
 
 
 def make_module(
@@ -61,13 +48,18 @@ def make_module(
     TypeError
         Where it gives something else.
     """
-    with global_draws(seed):
+    with global_draws(seed), torch.device("cpu"):
         module = factory(image_shape, n_outputs)
     if not isinstance(module, nn.Module):
         raise TypeError(
             f"architecture={factory!r} must give a torch.nn.Module when called with (image_shape, n_outputs); got "
             f"{type(module).__name__}."
         )
+    # It may give one and the same module each time, which fits would then share.
+    module = copy.deepcopy(module)
+    if any(isinstance(p, UninitializedParameter) for p in module.parameters()):
+        with global_draws(seed), torch.no_grad():
+            module.eval()(torch.zeros((1, *image_shape.channels_first), device="cpu"))
     return module
 
 
@@ -225,7 +217,7 @@ def make_backbone(name: str, n_channels: int, seed: int, *, download: bool = Fal
     """
     library, _, model = name.partition(":")
     makers = {"torchvision": _of_torchvision, "timm": _of_timm}
-    with global_draws(seed):
+    with global_draws(seed), torch.device("cpu"):
         return makers[library](name, model, n_channels, download)
 
 
@@ -244,7 +236,11 @@ def _of_torchvision(name: str, model: str, n_channels: int, download: bool) -> B
     )
     _check_known(name, model, models.list_models(module=models))
     presets = models.get_model_weights(model).DEFAULT.transforms()
-    settings = {"aux_logits": False, "init_weights": False} if model in ("googlenet", "inception_v3") else {}
+    settings, mean, std = {}, tuple(presets.mean), tuple(presets.std)
+    if model in _NORMALIZED_INSIDE:
+        # Trained weights come with auxiliary heads, which nothing reads here.
+        settings = {"aux_logits": download, "init_weights": False, "transform_input": False}
+        mean = std = (0.5, 0.5, 0.5)
     with _fetching(name, download):
         module = (
             models.get_model(model, weights="DEFAULT", **settings)
@@ -255,7 +251,7 @@ def _of_torchvision(name: str, model: str, n_channels: int, download: bool) -> B
     if not download and n_channels != 3:
         _take_channels(module, n_channels)
     side = presets.crop_size[0]
-    return Backbone(name, module, tuple(presets.mean), tuple(presets.std), (side, side))
+    return Backbone(name, module, mean, std, (side, side))
 
 
 def catalog_weights(name: str) -> dict[str, torch.Tensor]:

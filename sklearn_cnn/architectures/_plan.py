@@ -118,8 +118,8 @@ class Plan:
 
     @property
     def body(self) -> str:
-        """Name of the row that the head reads: the last map, or the features of a ready-made part."""
-        return next(layer.reads[0] for layer in self.layers if layer.block == "head")
+        """Name of the row that the head reads: the last map, or features of a ready-made part; else the last."""
+        return next((layer.reads[0] for layer in self.layers if layer.block == "head"), self.layers[-1].name)
 
     def with_trainable(self, trainable_blocks: int | str) -> "Plan":
         """The same network, of which only the head and the last blocks are trained.

@@ -59,7 +59,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise ValueError(f"weights={str(path)!r} cannot be read: {error}.") from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    ):
         raise ValueError(f"weights={str(path)!r} holds no state dict, which is a dict of tensors.")
     return dict(content)
 

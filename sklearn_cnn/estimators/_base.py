@@ -292,12 +292,16 @@ class BaseCNN(PicklesNetwork, BaseEstimator, metaclass=ABCMeta):
         """Give a net the epochs and, where they are still in memory, the optimiser's moments of the last fit."""
         net.history.extend({**record, "batches": []} for record in self.history_)
         earlier = getattr(self, "net_", None)
-        if earlier is None or _n_trained(earlier.module_) != _n_trained(net.module_):
+        if earlier is None or earlier.optimizer != net.optimizer:
             return
-        if earlier.optimizer == net.optimizer:
-            groups = net.optimizer_.state_dict()["param_groups"]
-            state = _detached_copy(earlier.optimizer_.state_dict()["state"])
-            net.optimizer_.load_state_dict({"state": state, "param_groups": groups})
+        # By name: other blocks may be trained now, or in other groups. An optimiser numbers its parameters.
+        then, now = _optimized(earlier), _optimized(net)
+        if set(then) != set(now):
+            return
+        groups = net.optimizer_.state_dict()["param_groups"]
+        moments = _detached_copy(earlier.optimizer_.state_dict()["state"])
+        state = {now.index(name): moments[i] for i, name in enumerate(then) if i in moments}
+        net.optimizer_.load_state_dict({"state": state, "param_groups": groups})
 
     def _make_batches(
         self, sample: Sample, held_out: Sample | None, device: torch.device, batch_size: int, seed: int, done: int
@@ -451,7 +455,7 @@ def _check_batches(plan: Plan, n: int, batch_size: int) -> None:
     if smallest > 1:
         return
     for layer in plan.layers:
-        if layer.kind == "batch_norm" and layer.output_shape[1:] == (1, 1):
+        if layer.kind == "batch_norm" and layer.output_shape[1:] == (1, 1) and not layer.frozen:
             cause = "batch_size=1" if n > 1 else "a single image"
             raise ValueError(
                 f"{cause} leaves one value for the batch statistics of {layer.name}, whose maps are 1×1; use "
@@ -459,8 +463,10 @@ def _check_batches(plan: Plan, n: int, batch_size: int) -> None:
             )
 
 
-def _n_trained(network: nn.Module) -> list[int]:
-    return [parameter.numel() for parameter in network.parameters() if parameter.requires_grad]
+def _optimized(net: Any) -> list[str]:
+    """Names of the parameters of an optimiser, in its order."""
+    names = {id(parameter): name for name, parameter in net.module_.named_parameters()}
+    return [names[id(p)] for group in net.optimizer_.param_groups for p in group["params"]]
 
 
 def _size(shape: tuple[int, ...]) -> int:

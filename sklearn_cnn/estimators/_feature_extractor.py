@@ -179,7 +179,8 @@ class CNNFeatureExtractor(PicklesNetwork, ClassNamePrefixFeaturesOutMixin, Trans
         self.device_ = str(device)
         shape = row.output_shape
         self._architecture = self.architecture if isinstance(self.architecture, str) else source._architecture
-        self._n_features_out = int(shape[0] if self.layer == "embedding" else np.prod(shape))
+        self._pooled = self.layer == "embedding" and len(shape) == 3
+        self._n_features_out = int(shape[0] if self._pooled else np.prod(shape))
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -216,8 +217,7 @@ class CNNFeatureExtractor(PicklesNetwork, ClassNamePrefixFeaturesOutMixin, Trans
 
     def _features(self, images: torch.Tensor) -> torch.Tensor:
         maps = self.module_.maps(images, self.layer_)
-        pooled = self.layer == "embedding" and maps.ndim == 4
-        return maps.mean(dim=(2, 3)) if pooled else maps.flatten(1)
+        return maps.mean(dim=(2, 3)) if self._pooled else maps.flatten(1)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

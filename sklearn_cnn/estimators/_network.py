@@ -52,7 +52,7 @@ CONV_SETTINGS = (
 _WEIGHTS, _MODULE = 0, 100
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the pixels that torchvision's weights were trained on, where white is 1."""
+"""Of the pixels that torchvision's weights were trained on, where white is 1; those of Inception had 0.5 for all."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,10 @@ class NetworkRecipe:
         if not self.standardize or not named or self.weights is None or low < 0:  # below 0: normalised before
             return statistics.center, statistics.std
         white = 255.0 if high > 1 else 1.0
-        mean, std = (backbone.mean, backbone.std) if backbone is not None else (IMAGENET_MEAN, IMAGENET_STD)
+        if backbone is not None:
+            mean, std = backbone.mean, backbone.std
+        else:
+            mean, std = ((0.5,) * 3,) * 2 if self.architecture == "inception" else (IMAGENET_MEAN, IMAGENET_STD)
         own = [np.asarray(values) * white for values in (mean, std)]
         n_channels = len(statistics.center)
         if n_channels != len(mean):
@@ -186,8 +189,9 @@ def fitted_estimator(estimator: Any, parameter: str) -> Any:
     fitted = getattr(estimator, "estimator", estimator)
     if not hasattr(fitted, "module_"):
         raise ValueError(
-            f"{parameter}={type(fitted).__name__}(...) is not fitted. Searches and clone() make unfitted copies of "
-            f"estimators they find among parameters: wrap it, {parameter}=sklearn.frozen.FrozenEstimator(fitted)."
+            f"{parameter}={type(fitted).__name__}(...) is no fitted estimator of this package. Searches and clone() "
+            f"make unfitted copies of estimators they find among parameters: wrap it, "
+            f"{parameter}=sklearn.frozen.FrozenEstimator(fitted)."
         )
     return fitted
 
