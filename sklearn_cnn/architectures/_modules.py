@@ -238,8 +238,8 @@ def _of_torchvision(name: str, model: str, n_channels: int, download: bool) -> B
     presets = models.get_model_weights(model).DEFAULT.transforms()
     settings, mean, std = {}, tuple(presets.mean), tuple(presets.std)
     if model in _NORMALIZED_INSIDE:
-        # Trained weights come with auxiliary heads, which nothing reads here.
-        settings = {"aux_logits": download, "init_weights": False, "transform_input": False}
+        # Trained weights come with auxiliary heads, so that they cannot be left out beforehand.
+        settings = {"init_weights": False, "transform_input": False, **({} if download else {"aux_logits": False})}
         mean = std = (0.5, 0.5, 0.5)
     with _fetching(name, download):
         module = (
