@@ -128,10 +128,9 @@ class NetworkRecipe:
         """
         network, backbone = blank_network(self.architecture, plan, shape, seed, double=double)
         initialize(network, plan, generator(seed, _WEIGHTS))
-        center, std = self._standard(statistics, backbone)
         for module in network.modules():
             if isinstance(module, Standardize):
-                module.set_statistics(center, std)
+                module.set_statistics(*self._standard(statistics, backbone))
         if self.weights is not None:
             load_weights(network, plan, *self._read_weights())
         return network
@@ -156,7 +155,7 @@ class NetworkRecipe:
         """Mean and deviation of the channels: those of trained weights, else those of the training images."""
         low, high = statistics.range
         named = isinstance(self.architecture, str)
-        if not self.standardize or not named or self.weights is None or low < 0:  # below 0: normalised before
+        if not named or self.weights is None or low < 0:  # below 0: normalised before
             return statistics.center, statistics.std
         white = 255.0 if high > 1 else 1.0
         if backbone is not None:

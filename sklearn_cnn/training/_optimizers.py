@@ -50,8 +50,8 @@ class OptimizerFactory:
         if isinstance(self.optimizer, str):
             return self._named(groups, lr)
         alike = [p for group in groups if "lr" not in group for p in group["params"]]
-        apart = [group for group in groups if "lr" in group and group["params"]]
-        made = self.optimizer([{"params": alike}, *apart] if apart else alike, lr=lr)
+        apart = [group for group in groups if "lr" in group]
+        made = self.optimizer([group for group in ({"params": alike}, *apart) if group["params"]], lr=lr)
         if not isinstance(made, Optimizer) or isinstance(made, torch.optim.LBFGS):
             raise TypeError(
                 f"optimizer={self.optimizer!r} must give a torch optimizer that steps without a closure; "
@@ -153,20 +153,31 @@ class LearningRate:
         self.peaks = [group["lr"] for group in optimizer.param_groups]
         self.curve = CURVES["constant"]
         self.step, self.n_steps = 0, 1
-        self._handle = optimizer.register_step_pre_hook(self._before_step)
+        self._handles = [
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
+        self._depth = 0  # a step that calls its parent's has the hooks run for both
 
     def begin(self, curve: str, n_steps: int) -> None:
         """Start a phase of so many steps."""
-        self.curve, self.step, self.n_steps = CURVES[curve], 0, n_steps
+        self.curve, self.step, self.n_steps, self._depth = CURVES[curve], 0, n_steps, 0
 
     def _before_step(self, *_: Any) -> None:
+        self._depth += 1
+        if self._depth > 1:
+            return
         share = self.curve(self.step / self.n_steps)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * share
         self.step += 1
 
+    def _after_step(self, *_: Any) -> None:
+        self._depth -= 1
+
     def end(self) -> None:
         """Leave the optimiser as it was: its hooks gone, its rates at their peaks."""
-        self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak
