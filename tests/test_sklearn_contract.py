@@ -144,4 +144,4 @@ def test_the_check_that_is_skipped_without_scipys_array_api_passes_with_it():
         text=True,
         check=True,
     )
-    assert done.stdout.split() == ["ran"] * 5
+    assert done.stdout.split() == ["ran"] * 6
