@@ -284,6 +284,14 @@ def test_a_backbone_has_blocks_that_can_be_frozen_one_after_the_other(name, side
     assert not any(module.training for module in network.layers["backbone"].modules())
 
 
+def test_what_belongs_to_no_part_is_frozen_with_the_first():
+    backbone = backbone_of("timm:test_vit")
+    plan = plan_backbone(backbone, ImageShape(160, 160, 3, "chw"), 5, standardize=True, dropout=0.0)
+    all_but_one = build_network(plan.with_trainable(len(plan.blocks) - 1), backbone.module)
+    frozen = {name for name, p in all_but_one.layers["backbone"].named_parameters() if not p.requires_grad}
+    assert frozen == {"cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias"}
+
+
 def test_a_table_says_how_many_parts_of_a_backbone_are_trained():
     backbone = backbone_of("torchvision:resnet18")
     plan = plan_backbone(backbone, ImageShape(32, 32, 3, "chw"), 5, standardize=True, dropout=0.0)
@@ -426,3 +434,20 @@ def test_a_backbone_trains_and_pickles_in_a_classifier():
     assert states_equal(clf.module_, again.module_)  # its dropout too
     loaded = pickle.loads(pickle.dumps(clf))
     np.testing.assert_array_equal(loaded.predict_proba(images), clf.predict_proba(images))
+
+
+def test_the_head_of_a_frozen_backbone_is_trained_on_its_features(monkeypatch):
+    pytest.importorskip("torchvision", reason="torchvision is an extra")
+    images = RNG.integers(0, 256, (16, 32, 32), dtype=np.uint8)
+    first = classifier("torchvision:mobilenet_v3_small", lr=1e-3).fit(images, y[:16])
+    settings = {"weights": first, "trainable_blocks": 0, "precision": "float64", "lr": 1e-3}
+    fast = classifier("torchvision:mobilenet_v3_small", **settings).fit(images, y[:16])
+    monkeypatch.setattr("sklearn_cnn.estimators._base.BaseCNN._keep_features", lambda *_: None)
+    slow = classifier("torchvision:mobilenet_v3_small", **settings).fit(images, y[:16])
+    np.testing.assert_allclose(fast.predict_proba(images), slow.predict_proba(images), rtol=1e-9)
+    body = {name: value for name, value in first.module_.state_dict().items() if "backbone" in name}
+    assert all(
+        torch.equal(value.double(), fast.module_.state_dict()[name].double())
+        for name, value in body.items()
+        if not name.endswith("num_batches_tracked")
+    )

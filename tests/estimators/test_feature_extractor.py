@@ -161,11 +161,13 @@ def test_features_come_from_a_fitted_classifier_however_it_is_passed(fitted, sou
     np.testing.assert_allclose(given.fit_transform(images), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_training_the_source_on_does_not_change_the_features(fitted):
-    source = clone(fitted).set_params(warm_start=True).fit(X, y)
+def test_what_becomes_of_the_source_does_not_change_the_features(fitted):
+    source = clone(fitted).fit(X, y)
     extractor = CNNFeatureExtractor(source).fit(X)
     expected = extractor.transform(X)
-    source.fit(X, y)
+    with torch.no_grad():
+        for parameter in source.module_.parameters():
+            parameter.zero_()
     np.testing.assert_array_equal(extractor.transform(X), expected)
 
 
@@ -319,13 +321,15 @@ def test_without_a_network_default_weights_say_what_to_do(monkeypatch):
     assert not hasattr(extractor, "module_")
 
 
-def test_default_weights_give_torchvisions_features(monkeypatch):
+@pytest.mark.parametrize(("architecture", "model"), [("resnet18", "resnet18"), ("inception", "googlenet")])
+def test_default_weights_give_torchvisions_features(architecture, model, monkeypatch):
     models = pytest.importorskip("torchvision.models", reason="torchvision is an extra")
+    settings = {"init_weights": False, "transform_input": True} if model == "googlenet" else {}
     with torch.random.fork_rng(devices=[]):
-        theirs = models.resnet18(weights=None).eval()
+        theirs = getattr(models, model)(weights=None, **settings).eval()
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: dict(theirs.state_dict()))
     images = np.random.default_rng(0).integers(0, 256, (3, 70, 66, 3), dtype=np.uint8)
-    features = CNNFeatureExtractor().fit_transform(images)
+    features = CNNFeatureExtractor(architecture).fit_transform(images)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     theirs.fc = torch.nn.Identity()
     with torch.no_grad():
