@@ -2,8 +2,6 @@
 
 import os
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -21,7 +19,13 @@ from sklearn_cnn._random import generator
 from sklearn_cnn.architectures._build import ImageNetwork, reseed_dropout
 from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.architectures._spec import ACTIVATIONS, PADDING_MODES, POOLINGS
-from sklearn_cnn.estimators._network import CONV_SETTINGS, NetworkRecipe, PicklesNetwork, blank_network
+from sklearn_cnn.estimators._network import (
+    CONV_SETTINGS,
+    NetworkRecipe,
+    PicklesNetwork,
+    blank_network,
+    unchanged_on_failure,
+)
 from sklearn_cnn.estimators._sample import Sample, check_range, check_weights, survey, warn_of_another_range
 from sklearn_cnn.images._moments import Moments
 from sklearn_cnn.images._reading import read_images, refuse_unreadable
@@ -169,7 +173,7 @@ class BaseCNN(PicklesNetwork, BaseEstimator, metaclass=ABCMeta):
     ) -> None:
         """Train, or train on; on any failure leave the estimator as it was."""
         # The caller may be in no_grad or inference_mode, whose tensors cannot be trained.
-        with _unchanged_on_failure(self), torch.inference_mode(False), torch.enable_grad():
+        with unchanged_on_failure(self), torch.inference_mode(False), torch.enable_grad():
             seed = int(check_random_state(self.random_state).randint(2**31 - 1))
             sample = self._read_sample(X, y, sample_weight, reset=not resume, classes=classes)
             held_out = self._read_validation(X_val, y_val, sample_weight_val)
@@ -471,18 +475,6 @@ class BaseCNN(PicklesNetwork, BaseEstimator, metaclass=ABCMeta):
         tags.input_tags.three_d_array = True
         tags.target_tags.multi_output = True
         return tags
-
-
-@contextmanager
-def _unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
-    """Undo every attribute that was set where the block raises, also for Ctrl-C."""
-    before = dict(vars(estimator))
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise
 
 
 def _batch_size(batch_size: Any, n: int) -> int:

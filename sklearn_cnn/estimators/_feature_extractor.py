@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn.architectures._build import ImageNetwork
 from sklearn_cnn.architectures._plan import Layer, Plan
-from sklearn_cnn.estimators._network import NetworkRecipe, PicklesNetwork, fitted_estimator
+from sklearn_cnn.estimators._network import NetworkRecipe, PicklesNetwork, fitted_estimator, unchanged_on_failure
 from sklearn_cnn.estimators._sample import check_range
 from sklearn_cnn.images._moments import Moments
 from sklearn_cnn.images._reading import read_images, refuse_unreadable
@@ -150,37 +150,38 @@ class CNNFeatureExtractor(PicklesNetwork, ClassNamePrefixFeaturesOutMixin, Trans
         OSError, ImportError
             Where weights, or the library that makes the network, cannot be had.
         """
-        refuse_unreadable(X)
-        images = read_images(self, X, reset=True, image_shape=self.image_shape, channels=self.channels)
-        device = resolve_device(self.device)
-        statistics = Moments("channel")
-        for _, pixels in images.batches():
-            statistics.update(pixels)
-        check_range(*statistics.range, "float32")
-        if isinstance(self.architecture, str):
-            weights = None if isinstance(self.weights, str) and self.weights == "random" else self.weights
-            recipe = NetworkRecipe(self.architecture, weights, standardize=True, dropout=0.0)
-            # One output: the head is there to be cut off.
-            plan = recipe.plan(self.image_shape_, 1)
-            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-            network = recipe.network(plan, self.image_shape_, statistics, seed)
-        else:
-            source = fitted_estimator(self.architecture, "architecture")
-            if source.image_shape_.channels_first != self.image_shape_.channels_first:
-                raise ValueError(
-                    f"the images are {self.image_shape_}, but the estimator of architecture= was fitted on "
-                    f"{source.image_shape_}."
-                )
-            network, plan = deepcopy(source.module_), source.plan_
-        row = _row(plan, self.layer)
-        self.layer_ = row.name
-        self.plan_ = plan
-        self.module_ = network.to(device).eval()
-        self.device_ = str(device)
-        shape = row.output_shape
-        self._architecture = self.architecture if isinstance(self.architecture, str) else source._architecture
-        self._pooled = self.layer == "embedding" and len(shape) == 3
-        self._n_features_out = int(shape[0] if self._pooled else np.prod(shape))
+        with unchanged_on_failure(self):
+            refuse_unreadable(X)
+            images = read_images(self, X, reset=True, image_shape=self.image_shape, channels=self.channels)
+            device = resolve_device(self.device)
+            statistics = Moments("channel")
+            for _, pixels in images.batches():
+                statistics.update(pixels)
+            check_range(*statistics.range, "float32")
+            if isinstance(self.architecture, str):
+                weights = None if isinstance(self.weights, str) and self.weights == "random" else self.weights
+                recipe = NetworkRecipe(self.architecture, weights, standardize=True, dropout=0.0)
+                # One output: the head is there to be cut off.
+                plan = recipe.plan(self.image_shape_, 1)
+                seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+                network = recipe.network(plan, self.image_shape_, statistics, seed)
+            else:
+                source = fitted_estimator(self.architecture, "architecture")
+                if source.image_shape_.channels_first != self.image_shape_.channels_first:
+                    raise ValueError(
+                        f"the images are {self.image_shape_}, but the estimator of architecture= was fitted on "
+                        f"{source.image_shape_}."
+                    )
+                network, plan = deepcopy(source.module_), source.plan_
+            row = _row(plan, self.layer)
+            self.layer_ = row.name
+            self.plan_ = plan
+            self.module_ = network.to(device).eval()
+            self.device_ = str(device)
+            shape = row.output_shape
+            self._architecture = self.architecture if isinstance(self.architecture, str) else source._architecture
+            self._pooled = self.layer == "embedding" and len(shape) == 3
+            self._n_features_out = int(shape[0] if self._pooled else np.prod(shape))
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:

@@ -1,8 +1,8 @@
 """From an estimator's parameters to a network with its first weights."""
 
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -235,3 +235,15 @@ class PicklesNetwork:
 
 def _is_backbone(architecture: Any) -> bool:
     return isinstance(architecture, str) and architecture.startswith(("torchvision:", "timm:"))
+
+
+@contextmanager
+def unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
+    """Undo every attribute that was set where the block raises, also for Ctrl-C."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise

@@ -344,3 +344,11 @@ def test_a_backbone_gives_features(name):
     features = extractor.transform(COLOUR)
     assert extractor.layer_ == "backbone" and features.shape == (6, extractor._n_features_out)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(extractor)).transform(COLOUR), features)
+
+
+def test_a_failure_leaves_an_extractor_as_it_was(fitted):
+    extractor = CNNFeatureExtractor(fitted).fit(X)
+    before = extractor.transform(X)
+    with pytest.raises(ValueError, match="fitted on"):
+        extractor.fit(X[:, :, :6])
+    np.testing.assert_array_equal(extractor.transform(X), before)
