@@ -115,7 +115,8 @@ def _lay_out(entry: Entry, input_shape: tuple[int, int, int], n_outputs: int, se
         draft.add("standardize", "standardize")
     entry.lay_out(draft, min(input_shape[1:]) < SMALL, settings.dropout)
     draft.dense("output", n_outputs, None)
-    return draft.plan()
+    counts = "dropout alone counts" if entry.has_dropout else "none counts"
+    return draft.plan(f"{entry.name}: {entry.paper}; of the parameters of layers, {counts}")
 
 
 def _around(pixels: int) -> Sides:
@@ -338,6 +339,15 @@ def list_architectures() -> list[str]:
     -------
     list of str
         The names.
+
+    Notes
+    -----
+    LeNet-5: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition", 1998,
+    doi:10.1109/5.726791. AlexNet: Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014,
+    arXiv:1404.5997, after Krizhevsky, Sutskever and Hinton 2012. VGG: Simonyan and Zisserman, "Very deep convolutional
+    networks for large-scale image recognition", 2015, arXiv:1409.1556. ResNet: He, Zhang, Ren and Sun, "Deep residual
+    learning for image recognition", 2016, arXiv:1512.03385. Inception: Szegedy et al., "Going deeper with
+    convolutions", 2015, arXiv:1409.4842, with the normalisation of Ioffe and Szegedy, 2015, arXiv:1502.03167.
 
     Examples
     --------

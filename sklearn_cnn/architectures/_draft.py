@@ -54,9 +54,9 @@ class Draft:
         windows = [layer for layer in self.layers if layer.kernel is not None]
         return [(shape[1], shape[2]) for shape in (self.input_shape, *(layer.output_shape for layer in windows))]
 
-    def plan(self) -> Plan:
+    def plan(self, note: str = "") -> Plan:
         """The finished table."""
-        return Plan(self.input_shape, tuple(self.layers))
+        return Plan(self.input_shape, tuple(self.layers), note)
 
     def add(
         self,

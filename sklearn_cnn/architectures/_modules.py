@@ -156,12 +156,15 @@ def plan_backbone(
         n_parameters=sum(p.numel() for p in backbone.module.parameters()),
         n_macs=n_macs,
         parts=_parts(backbone.module),
-        made_for=backbone.size,
     )
     draft.block = "head"
     draft.drop("output_dropout", dropout)
     draft.dense("output", n_outputs, None)
-    return draft.plan()
+    mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (backbone.mean, backbone.std))
+    return draft.plan(
+        f"{backbone.name}, made for {backbone.size[0]}×{backbone.size[1]} pixels of mean {mean} and deviation {std}; "
+        f"of the parameters of layers, dropout alone counts"
+    )
 
 
 @dataclass(frozen=True)

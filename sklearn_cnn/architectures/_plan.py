@@ -61,8 +61,6 @@ class Layer:
         Parts of a ready-made row that count as blocks; where one is several modules, they are joined by ``+``.
     frozen_parts : tuple of str
         Those that training leaves as they are.
-    made_for : (int, int) or None
-        Height and width of the images that a ready-made row was made for.
     """
 
     name: str
@@ -87,7 +85,6 @@ class Layer:
     frozen: bool = False
     parts: tuple[str, ...] = ()
     frozen_parts: tuple[str, ...] = ()
-    made_for: Pair | None = None
 
 
 @dataclass(frozen=True)
@@ -100,10 +97,13 @@ class Plan:
         ``(channels, height, width)`` of an image.
     layers : tuple of Layer
         The rows, in the order in which they run.
+    note : str
+        What else is known of a network that has a name: where it comes from, which parameters count.
     """
 
     input_shape: tuple[int, int, int]
     layers: tuple[Layer, ...] = field(repr=False)
+    note: str = ""
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -156,7 +156,7 @@ class Plan:
             parts = tuple(part for part in layer.parts if part in frozen)
             whole = len(parts) == len(layer.parts) if layer.parts else layer.block in frozen
             layers.append(replace(layer, frozen=whole and bool(frozen), frozen_parts=parts))
-        return Plan(self.input_shape, tuple(layers))
+        return replace(self, layers=tuple(layers))
 
     @property
     def n_parameters(self) -> int:
@@ -191,7 +191,8 @@ class Plan:
     def _title(self) -> str:
         channels, height, width = self.input_shape
         outputs = self.output_shape[0]
-        return f"{height}×{width}×{channels} image to {outputs} output{'s' if outputs > 1 else ''}"
+        title = f"{height}×{width}×{channels} image to {outputs} output{'s' if outputs > 1 else ''}"
+        return f"{title}\n{self.note}" if self.note else title
 
     def _table(self) -> list[list[str]]:
         head = ["layer", "kernel", "stride", "padding", "output", "sees", "parameters", "multiply-adds"]
@@ -212,8 +213,6 @@ def _row(layer: Layer) -> list[str]:
         kernel += f" dilated {_times(layer.dilation)}"
     if layer.clipped:
         kernel += " (clipped)"
-    if layer.made_for is not None:
-        kernel = f"for {_times(layer.made_for)}"
     return [
         layer.name,
         kernel,

@@ -307,3 +307,15 @@ def test_the_same_seed_gives_the_same_network_and_the_global_generator_is_untouc
     first, second = (CNNClassifier(**settings).fit(X, [0, 1] * 6).decision_function(X) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", list_architectures())
+def test_a_plan_says_where_its_network_comes_from_and_which_parameters_count(name):
+    plan = plan_of(name)
+    title = str(plan).splitlines()[1]
+    assert title.startswith(f"{name}: ") and CATALOG[name].paper in title
+    # What is said to count does, and what is said not to does not.
+    counts = plan.layers != plan_of(name, dropout=0.5).layers
+    assert ("dropout alone counts" in title) == counts
+    assert ("none counts" in title) == (not counts)
+    assert plan.with_trainable(1).note == plan.note
