@@ -1,10 +1,15 @@
 """Where random numbers come from."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.random import SeedSequence
+
+_DRAWING = threading.RLock()  # what draws may itself fit a network
 
 
 def generator(seed: int, *stream: int, device: Any = "cpu") -> torch.Generator:
@@ -26,3 +31,25 @@ def generator(seed: int, *stream: int, device: Any = "cpu") -> torch.Generator:
     """
     state = SeedSequence([seed, *stream]).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(state) & (2**63 - 1))
+
+
+@contextmanager
+def global_draws(seed: int, device: Any = "cpu") -> Iterator[None]:
+    """Let code of others draw from torch's global generators, as if they had been seeded, and put their state back.
+
+    One at a time: two threads would take each other's numbers.
+
+    Parameters
+    ----------
+    seed : int
+        Where the numbers start.
+    device : str or torch.device, default="cpu"
+        Where numbers are drawn, beside the CPU.
+    """
+    on_gpu = torch.device(device).type == "cuda"
+    with _DRAWING, torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield

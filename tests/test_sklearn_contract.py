@@ -12,7 +12,7 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
-from sklearn_cnn import CNNClassifier, CNNRegressor, ImageAugmenter, ImageNormalizer
+from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, CNNRegressor, ImageAugmenter, ImageNormalizer
 
 # With default settings rows and weights cannot be exchanged: batches are drawn from other rows, and
 # statistics of a batch know no weights. scikit-learn expects this check to fail for 31 of its own estimators.
@@ -62,7 +62,8 @@ NORMALIZERS = [
     for method in ("standardize", "minmax")
     for per in ("channel", "pixel", "image", "all")
 ]
-TRANSFORMERS = [*NORMALIZERS, ImageAugmenter(), AUGMENTING]
+EXTRACTOR = CNNFeatureExtractor(weights="random", random_state=0)
+TRANSFORMERS = [*NORMALIZERS, ImageAugmenter(), AUGMENTING, EXTRACTOR]
 
 
 def expected_failures(estimator):
@@ -121,8 +122,9 @@ def test_checks_that_check_estimator_does_not_yield(estimator, check):
 
 WITH_ARRAY_API = """
 from sklearn.utils.estimator_checks import estimator_checks_generator
-from sklearn_cnn import CNNClassifier, CNNRegressor, ImageAugmenter, ImageNormalizer
+from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, CNNRegressor, ImageAugmenter, ImageNormalizer
 networks = [CNNClassifier(random_state=0), CNNRegressor(random_state=0)]
+networks.append(CNNFeatureExtractor(weights="random", random_state=0))
 for estimator in [*networks, ImageNormalizer(), ImageAugmenter(), ImageAugmenter(rotation=20)]:
     for estimator, check in estimator_checks_generator(estimator):
         if "array_api" in str(check):
@@ -142,4 +144,4 @@ def test_the_check_that_is_skipped_without_scipys_array_api_passes_with_it():
         text=True,
         check=True,
     )
-    assert done.stdout.split() == ["ran"] * 5
+    assert done.stdout.split() == ["ran"] * 6

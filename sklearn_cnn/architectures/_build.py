@@ -1,13 +1,15 @@
 """A plan becomes a torch module."""
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Self
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sklearn_cnn._random import generator, global_draws
 from sklearn_cnn.architectures._plan import Layer, Plan
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -31,10 +33,14 @@ class ImageNetwork(nn.Module):
     The forward pass takes images as they are stored, ``(n, c, h, w)`` of any real dtype, and gives
     ``(n, n_outputs)`` in the dtype of the weights, whatever the precision of the computation.
 
+    Rows that the plan calls frozen keep their weights, and their statistics of batches, in training too.
+
     Parameters
     ----------
     plan : Plan
         The layers to build.
+    module : torch.nn.Module or None, default=None
+        The module of a row that comes ready made.
 
     Attributes
     ----------
@@ -42,16 +48,55 @@ class ImageNetwork(nn.Module):
         One module a row of the plan, by its name.
     training_dtype : torch.dtype or None
         Where this is ``torch.bfloat16``, training computes under autocast; prediction never does.
+    ready_made : list of str
+        Rows that are modules of others.
+    seed, n_draws : int
+        Where the random draws of those start, and how many times they drew.
+    starts_behind : str or None
+        A row whose maps `forward` is given, in place of images.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, module: nn.Module | None = None) -> None:
         super().__init__()
         self.layers = nn.ModuleDict()
         channels: dict[str, int] = {"input": plan.input_shape[0]}
         for layer in plan.layers:
-            self.layers[layer.name] = _BUILDERS[layer.kind](layer, channels[layer.reads[0]])
+            if layer.kind == "module":
+                assert module is not None
+                self.layers[layer.name] = module
+            else:
+                self.layers[layer.name] = _BUILDERS[layer.kind](layer, channels[layer.reads[0]])
             channels[layer.name] = layer.output_shape[0]
+        self._frozen = [f"layers.{layer.name}" for layer in plan.layers if layer.frozen]
+        for layer in plan.layers:
+            if layer.frozen_parts and not layer.frozen:
+                self._freeze_parts(layer)
+        for name in self._frozen:
+            self.get_submodule(name).requires_grad_(False)
+        self._shapes = {"input": plan.input_shape, **{layer.name: layer.output_shape for layer in plan.layers}}
+        self._reads = {layer.name: layer.reads for layer in plan.layers}
+        last_read = {source: layer.name for layer in plan.layers for source in layer.reads}
+        self._done_with = {name: [s for s, reader in last_read.items() if reader == name] for name in self._reads}
+        self.ready_made = [layer.name for layer in plan.layers if layer.kind == "module"]
+        self.seed, self.n_draws = 0, 0
         self.training_dtype: torch.dtype | None = None
+        self.starts_behind: str | None = None
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch between training and evaluation; frozen rows stay in evaluation."""
+        super().train(mode)
+        for name in self._frozen:
+            self.get_submodule(name).eval()
+        return self
+
+    def _freeze_parts(self, layer: Layer) -> None:
+        modules = [name for part in layer.frozen_parts for name in part.split("+")]
+        self._frozen += [f"layers.{layer.name}.{name}" for name in modules]
+        # What belongs to no part, such as the position of a patch, comes before the first one.
+        of_parts = tuple(f"{name}." for part in layer.parts for name in part.split("+"))
+        for name, parameter in self.layers[layer.name].named_parameters():
+            if not name.startswith(of_parts):
+                parameter.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits.
@@ -66,15 +111,58 @@ class ImageNetwork(nn.Module):
         Tensor of shape (n, n_outputs)
             Logits, in the dtype of the weights.
         """
+        return self._run(images, self.starts_behind or "input", None)
+
+    def maps(self, images: Tensor, name: str) -> Tensor:
+        """Compute what a row gives for images.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, c, h, w)
+            Pixels of any real dtype.
+        name : str
+            Name of the row.
+
+        Returns
+        -------
+        Tensor of shape (n, c, h, w) or (n, n_features)
+            Its output, in the dtype of the weights.
+        """
+        return self._run(images, "input", name)
+
+    def _run(self, x: Tensor, start: str, stop: str | None) -> Tensor:
+        """From behind the row `start`, up to the row `stop` or the last."""
         dtype = next(self.parameters()).dtype
-        x = images.to(dtype).contiguous(memory_format=torch.channels_last)
+        x = x.to(dtype)
+        if start != "input":  # features are kept as maps of one pixel
+            x = x.reshape(len(x), *self._shapes[start])
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        if stop == start:
+            return x
+        names = list(self.layers)
+        first = 0 if start == "input" else names.index(start) + 1
         autocast = self.training and self.training_dtype is not None
         # No cache of cast weights: it lives until the outermost autocast ends, which may be the caller's, and
         # would then feed every step the weights of the first.
-        with torch.autocast(images.device.type, self.training_dtype, enabled=autocast, cache_enabled=False):
-            for layer in self.layers.values():
-                x = layer(x)
+        with torch.autocast(x.device.type, self.training_dtype, enabled=autocast, cache_enabled=False):
+            outputs = {start: x}
+            for name in names[first:]:
+                sources = [outputs[source] for source in self._reads[name]]
+                with self._draws_of(name, x.device):
+                    outputs[name] = x = self.layers[name](*sources)
+                if name == stop:
+                    break
+                for source in self._done_with[name]:
+                    del outputs[source]  # a map nobody reads any more is given back
         return x.to(dtype)
+
+    def _draws_of(self, name: str, device: torch.device) -> AbstractContextManager[None]:
+        """Dropout of a ready-made module draws from torch's global generators: lend it seeded ones."""
+        if not self.training or name not in self.ready_made:
+            return nullcontext()
+        self.n_draws += 1
+        return global_draws(generator(self.seed, self.n_draws).initial_seed(), device)
 
 
 class Standardize(nn.Module):
@@ -185,6 +273,20 @@ class GlobalPool(nn.Module):
         return x.mean(dim=(2, 3)) if self.kind == "global_avg_pool" else x.amax(dim=(2, 3))
 
 
+class Sum(nn.Module):
+    """Sum of two maps."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
+
+
+class Concat(nn.Module):
+    """The channels of several maps, one after the other."""
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        return torch.cat(maps, dim=1)
+
+
 def _unset(cls: type[nn.Module], *args: Any, **kwargs: Any) -> nn.Module:
     """Make a module without drawing its weights: torch would draw them from the global generator."""
     return nn.utils.skip_init(cls, *args, **kwargs)  # type: ignore[no-untyped-call]  # torch has no types here
@@ -213,7 +315,8 @@ def _dense(layer: Layer, in_features: int) -> nn.Module:
 def _pool(layer: Layer, _: int) -> nn.Module:
     assert layer.kernel is not None
     pool = nn.MaxPool2d if layer.kind == "max_pool" else nn.AvgPool2d
-    return pool(layer.kernel, layer.stride)
+    padding = 0 if layer.padding is None else layer.padding[0]
+    return pool(layer.kernel, layer.stride, padding=padding, ceil_mode=layer.ceil)
 
 
 def _activation(layer: Layer, _: int) -> nn.Module:
@@ -226,23 +329,28 @@ _BUILDERS: dict[str, Callable[[Layer, int], nn.Module]] = {
     "conv": _conv,
     "max_pool": _pool,
     "avg_pool": _pool,
-    "batch_norm": lambda layer, _: nn.BatchNorm2d(layer.output_shape[0], device="cpu"),
+    "adaptive_avg_pool": lambda layer, _: nn.AdaptiveAvgPool2d(layer.output_shape[1:]),
+    "batch_norm": lambda layer, _: nn.BatchNorm2d(layer.output_shape[0], eps=layer.eps, device="cpu"),
     "activation": _activation,
     "global_avg_pool": lambda layer, _: GlobalPool(layer.kind),
     "global_max_pool": lambda layer, _: GlobalPool(layer.kind),
     "flatten": lambda *_: nn.Flatten(),
     "dropout": lambda layer, _: SeededDropout(layer.dropout),
     "dense": _dense,
+    "sum": lambda *_: Sum(),
+    "concat": lambda *_: Concat(),
 }
 
 
-def build_network(plan: Plan) -> ImageNetwork:
+def build_network(plan: Plan, module: nn.Module | None = None) -> ImageNetwork:
     """Build the module of a plan. Its weights are unset until `initialize` or a state dict fills them.
 
     Parameters
     ----------
     plan : Plan
         The layers.
+    module : torch.nn.Module or None, default=None
+        The module of a row that comes ready made.
 
     Returns
     -------
@@ -250,7 +358,7 @@ def build_network(plan: Plan) -> ImageNetwork:
         The module, on the CPU, in float32.
     """
     # Device and dtype are said everywhere: torch has defaults for both that the caller may have changed.
-    return ImageNetwork(plan).float().to(memory_format=torch.channels_last)
+    return ImageNetwork(plan, module).float().to(memory_format=torch.channels_last)
 
 
 def initialize(network: ImageNetwork, plan: Plan, generator: torch.Generator) -> None:
@@ -284,7 +392,7 @@ def initialize(network: ImageNetwork, plan: Plan, generator: torch.Generator) ->
 
 
 def reseed_dropout(network: nn.Module, generator: torch.Generator) -> None:
-    """Give every dropout layer a seed of its own.
+    """Give every dropout layer, and all ready-made modules together, a seed of its own.
 
     Parameters
     ----------
@@ -294,5 +402,7 @@ def reseed_dropout(network: nn.Module, generator: torch.Generator) -> None:
         Source of the seeds.
     """
     for module in network.modules():
-        if isinstance(module, SeededDropout):
+        if isinstance(module, ImageNetwork) and module.ready_made:
+            module.seed, module.n_draws = int(torch.randint(2**62, (), generator=generator, device="cpu")), 0
+        elif isinstance(module, SeededDropout):
             module.reseed(int(torch.randint(2**62, (), generator=generator, device="cpu")))

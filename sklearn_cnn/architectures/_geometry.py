@@ -63,3 +63,28 @@ def grow_receptive_field(field: int, jump: int, kernel: int, stride: int = 1, di
         The same two numbers after the window.
     """
     return field + (effective_kernel(kernel, dilation) - 1) * jump, jump * stride
+
+
+def pooled_size(size: int, window: int, stride: int, padding: int = 0, *, ceil: bool = False) -> int:
+    """Length of the output of a pool.
+
+    Parameters
+    ----------
+    size : int
+        Length of the input, in pixels.
+    window, stride : int
+        Settings of the pool.
+    padding : int
+        Pixels added on each side.
+    ceil : bool
+        Whether a last window that hangs over the end counts, where it begins on the input or its left padding.
+
+    Returns
+    -------
+    int
+        The length.
+    """
+    if not ceil:
+        return output_size(size, window, stride, 2 * padding)
+    length = -(-(size + 2 * padding - window) // stride) + 1
+    return length - ((length - 1) * stride >= size + padding)

@@ -1,9 +1,8 @@
 """What the estimators share: the story of a fit, and what stays of it."""
 
-import warnings
+import os
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -17,16 +16,24 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch import nn
 
 from sklearn_cnn._random import generator
-from sklearn_cnn.architectures._build import ImageNetwork, Standardize, build_network, initialize, reseed_dropout
-from sklearn_cnn.architectures._plan import Plan, make_plan
-from sklearn_cnn.architectures._spec import ACTIVATIONS, PADDING_MODES, POOLINGS, auto_filters, conv_architecture
+from sklearn_cnn.architectures._build import ImageNetwork, reseed_dropout
+from sklearn_cnn.architectures._plan import Plan
+from sklearn_cnn.architectures._spec import ACTIVATIONS, PADDING_MODES, POOLINGS
+from sklearn_cnn.estimators._network import (
+    CONV_SETTINGS,
+    NetworkRecipe,
+    PicklesNetwork,
+    blank_network,
+    unchanged_on_failure,
+)
 from sklearn_cnn.estimators._sample import Sample, check_range, check_weights, survey, warn_of_another_range
 from sklearn_cnn.images._moments import Moments
 from sklearn_cnn.images._reading import read_images, refuse_unreadable
 from sklearn_cnn.images._shape import ImageShape, parse_image_shape
+from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 from sklearn_cnn.training._batches import Batches, batch_bounds
-from sklearn_cnn.training._device import available_devices, resolve_device, resolve_precision
+from sklearn_cnn.training._device import resolve_device, resolve_precision
 from sklearn_cnn.training._inference import predict_outputs, prediction_batch_size
 from sklearn_cnn.training._net import BestEpoch, check_callbacks, make_net, train
 from sklearn_cnn.training._optimizers import OPTIMIZERS, OptimizerFactory, Phase, auto_lr, phases
@@ -39,12 +46,9 @@ _SEQUENCE = [tuple, list, np.ndarray]
 _POSITIVE_INT = Interval(Integral, 1, None, closed="left")
 
 
-class BaseCNN(BaseEstimator, metaclass=ABCMeta):
+class BaseCNN(PicklesNetwork, BaseEstimator, metaclass=ABCMeta):
     """Base of the estimators that train a network; not to be used itself."""
 
-    plan_: Plan
-    module_: nn.Module
-    image_shape_: ImageShape
     history_: list[dict[str, Any]]
 
     _parameter_constraints: dict[str, Any] = {
@@ -63,6 +67,10 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
         "normalization": [StrOptions({"batch"}), None],
         "hidden_layer_sizes": [*_SEQUENCE, _POSITIVE_INT],
         "dropout": [Interval(Real, 0, 1, closed="left")],
+        "architecture": [str, callable, None],
+        "weights": [str, os.PathLike, BaseEstimator, None],
+        "trainable_blocks": [StrOptions({"all"}), Interval(Integral, 0, None, closed="left")],
+        "backbone_lr": [Interval(Real, 0, None, closed="neither"), None],
         "image_shape": [*_SEQUENCE, None],
         "channels": [StrOptions({"auto", "first", "last"})],
         "augmenter": [ImageAugmenter, None],
@@ -165,7 +173,7 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
     ) -> None:
         """Train, or train on; on any failure leave the estimator as it was."""
         # The caller may be in no_grad or inference_mode, whose tensors cannot be trained.
-        with _unchanged_on_failure(self), torch.inference_mode(False), torch.enable_grad():
+        with unchanged_on_failure(self), torch.inference_mode(False), torch.enable_grad():
             seed = int(check_random_state(self.random_state).randint(2**31 - 1))
             sample = self._read_sample(X, y, sample_weight, reset=not resume, classes=classes)
             held_out = self._read_validation(X_val, y_val, sample_weight_val)
@@ -178,7 +186,7 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
             check_callbacks(self.skorch_callbacks, lr_schedule=self.lr_schedule, has_validation=held_out is not None)
 
             plan = self._plan_for(self.image_shape_, self._n_outputs())
-            if resume and plan != self.plan_:
+            if resume and plan.with_trainable("all") != self.plan_.with_trainable("all"):
                 raise ValueError(
                     "the network cannot change while training continues, but its parameters give another one now "
                     f"than at the first fit; use warm_start=False, or {type(self).__name__}().fit anew."
@@ -194,13 +202,18 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
 
             network = self._new_network(plan, None if resume else statistics, seed, precision)
             done = len(self.history_) if resume else 0
+            largest = max([_size(plan.input_shape), *(_size(layer.output_shape) for layer in plan.layers)])
+            self._predict_batch_size = prediction_batch_size(largest)
+            if self.trainable_blocks == 0 and not sample.images.random_steps:
+                self._keep_features(sample, held_out, network.to(device), plan.body, device)
             reseed_dropout(network, generator(seed, _DROPOUT, done))
             net = make_net(
                 self._task,
                 network.to(device),
                 self._criterion(),
                 OptimizerFactory(self.optimizer, self.momentum, self.weight_decay),
-                lr=auto_lr(self.optimizer) if self.lr == "auto" else float(self.lr),
+                lr=auto_lr(self.optimizer, self.architecture) if self.lr == "auto" else float(self.lr),
+                rates=self._rates_of_parts(plan),
                 batch_size=batch_size,
                 max_epochs=max_epochs,
                 device=device,
@@ -209,8 +222,6 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
             )
             if resume:
                 self._carry_over(net)
-            largest = max([_size(plan.input_shape), *(_size(layer.output_shape) for layer in plan.layers)])
-            self._predict_batch_size = prediction_batch_size(largest)
             best = BestEpoch(self.n_iter_no_change if early_stopping else None, self.tol)
             training, validation = self._make_batches(sample, held_out, device, batch_size, seed, done)
             # The autocast is the caller's, if there is one.
@@ -225,7 +236,9 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
                     best=best,
                     verbose=self.verbose,
                 )
+            network.starts_behind = None
             self.plan_ = plan
+            self._architecture = self.architecture  # the parameter may change before this is pickled
             self.net_ = net
             self.module_ = net.module_.eval()
             self.batch_size_, self.device_, self.precision_ = batch_size, str(device), precision
@@ -268,59 +281,71 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
         parts = [Sample(sample.images, sample.targets, sample.weights, rows) for rows in (train_rows, valid_rows)]
         return parts[0], parts[1]
 
-    def _plan_for(self, shape: ImageShape, n_outputs: int) -> Plan:
-        if not isinstance(self.filters, str):
-            return self._plan_with(self.filters, shape, n_outputs)
-        *deeper, shallowest = auto_filters(shape.height, shape.width)
-        for filters in deeper:
-            with suppress(ValueError):  # a block too many for these settings
-                return self._plan_with(filters, shape, n_outputs)
-        return self._plan_with(shallowest, shape, n_outputs)
+    def _recipe(self) -> NetworkRecipe:
+        settings = {name: getattr(self, name) for name in CONV_SETTINGS} if self.architecture is None else None
+        return NetworkRecipe(self.architecture, self.weights, self.standardize, self.dropout, settings)
 
-    def _plan_with(self, filters: Any, shape: ImageShape, n_outputs: int) -> Plan:
-        architecture = conv_architecture(
-            filters=filters,
-            kernel_size=self.kernel_size,
-            stride=self.stride,
-            padding=self.padding,
-            padding_mode=self.padding_mode,
-            dilation=self.dilation,
-            convs_per_block=self.convs_per_block,
-            pooling=self.pooling,
-            pool_size=self.pool_size,
-            pool_stride=self.pool_stride,
-            global_pooling=self.global_pooling,
-            activation=self.activation,
-            normalization=self.normalization,
-            hidden_layer_sizes=self.hidden_layer_sizes,
-            dropout=self.dropout,
-            standardize=self.standardize,
-        )
-        return make_plan(architecture, shape.channels_first, n_outputs)
+    def _plan_for(self, shape: ImageShape, n_outputs: int) -> Plan:
+        return self._recipe().plan(shape, n_outputs).with_trainable(self.trainable_blocks)
 
     def _new_network(self, plan: Plan, statistics: Moments | None, seed: int, precision: str) -> ImageNetwork:
         """Make a network for this fit; without statistics a copy of the fitted one, which failures must spare."""
-        network = build_network(plan)
-        if precision == "float64":
-            network.double()
+        recipe = self._recipe()
         if statistics is None:
+            network = blank_network(self.architecture, plan, self.image_shape_, double=precision == "float64")[0]
             network.load_state_dict(self.module_.state_dict())
         else:
-            initialize(network, plan, generator(seed, _WEIGHTS))
-            for module in network.modules():
-                if isinstance(module, Standardize):
-                    module.set_statistics(statistics.center, statistics.std)
+            if self.weights is None and any(
+                (row.frozen or row.frozen_parts) and row.n_parameters for row in plan.layers
+            ):
+                raise ValueError(
+                    f"trainable_blocks={self.trainable_blocks} would leave blocks as they were drawn at random; pass "
+                    f"weights=, or use trainable_blocks='all'."
+                )
+            network = recipe.network(plan, self.image_shape_, statistics, seed, double=precision == "float64")
         network.training_dtype = torch.bfloat16 if precision == "bfloat16" else None
         return network
+
+    def _rates_of_parts(self, plan: Plan) -> list[tuple[str, float]]:
+        """Learning rates by the beginning of a parameter's name."""
+        if self.backbone_lr is None:
+            return []
+        rows = [layer.name for layer in plan.layers if layer.n_parameters and layer.block != "head"]
+        return [(f"layers.{row}.", float(self.backbone_lr)) for row in rows]
+
+    def _keep_features(
+        self, sample: Sample, held_out: Sample | None, network: ImageNetwork, body: str, device: torch.device
+    ) -> None:
+        """Put what the frozen part gives for the images in the place of them, so that it runs once."""
+        network.eval()
+        kept: dict[int, ImageSource] = {}  # both parts may be cut from one source
+        for part in (sample, held_out):
+            if part is None:
+                continue
+            if id(part.images) not in kept:
+                features = predict_outputs(
+                    partial(network.maps, name=body), part.images, batch_size=self._predict_batch_size, device=device
+                )
+                n, n_channels, *size = (*features.shape, 1, 1)[:4]
+                shape = ImageShape(int(size[0]), int(size[1]), int(n_channels), "chw")
+                kept[id(part.images)] = ImageSource(features.reshape(n, n_channels, *size), shape)
+            part.images = kept[id(part.images)]
+        network.starts_behind = body
 
     def _carry_over(self, net: Any) -> None:
         """Give a net the epochs and, where they are still in memory, the optimiser's moments of the last fit."""
         net.history.extend({**record, "batches": []} for record in self.history_)
         earlier = getattr(self, "net_", None)
-        if earlier is not None and earlier.optimizer == net.optimizer:
-            groups = net.optimizer_.state_dict()["param_groups"]
-            state = _detached_copy(earlier.optimizer_.state_dict()["state"])
-            net.optimizer_.load_state_dict({"state": state, "param_groups": groups})
+        if earlier is None or earlier.optimizer != net.optimizer:
+            return
+        # By name: other blocks may be trained now, or in other groups. An optimiser numbers its parameters.
+        then, now = _optimized(earlier), _optimized(net)
+        if set(then) != set(now):
+            return
+        groups = net.optimizer_.state_dict()["param_groups"]
+        moments = _detached_copy(earlier.optimizer_.state_dict()["state"])
+        state = {now.index(name): moments[i] for i, name in enumerate(then) if i in moments}
+        net.optimizer_.load_state_dict({"state": state, "param_groups": groups})
 
     def _make_batches(
         self, sample: Sample, held_out: Sample | None, device: torch.device, batch_size: int, seed: int, done: int
@@ -442,55 +467,14 @@ class BaseCNN(BaseEstimator, metaclass=ABCMeta):
             raise ValueError(f"n_outputs is a positive integer; got {n_outputs!r}.")
         return self._plan_for(shape, int(n_outputs))
 
-    # Pickles hold arrays and plain values: no module, no skorch object, no CUDA tensor.
-
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        state.pop("net_", None)
-        if "module_" in state:
-            state["module_"] = {name: value.cpu().numpy() for name, value in self.module_.state_dict().items()}
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        weights = state.pop("module_", None)
-        super().__setstate__(state)
-        if weights is None:
-            return
-        if torch.device(self.device_).type not in available_devices():
-            warnings.warn(
-                f"this {type(self).__name__} was fitted on device {self.device_!r}, which is not there; it predicts on "
-                f"the CPU.",
-                UserWarning,
-                stacklevel=2,
-            )
-            self.device_ = "cpu"
-        network = build_network(self.plan_)
-        if self.precision_ == "float64":
-            network.double()
-        network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
-        self.module_ = network.to(self.device_).eval()
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "module_")
+        return {name: value for name, value in super().__getstate__().items() if name != "net_"}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.target_tags.multi_output = True
         return tags
-
-
-@contextmanager
-def _unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
-    """Undo every attribute that was set where the block raises, also for Ctrl-C."""
-    before = dict(vars(estimator))
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise
 
 
 def _batch_size(batch_size: Any, n: int) -> int:
@@ -505,12 +489,18 @@ def _check_batches(plan: Plan, n: int, batch_size: int) -> None:
     if smallest > 1:
         return
     for layer in plan.layers:
-        if layer.kind == "batch_norm" and layer.output_shape[1:] == (1, 1):
+        if layer.kind == "batch_norm" and layer.output_shape[1:] == (1, 1) and not layer.frozen:
             cause = "batch_size=1" if n > 1 else "a single image"
             raise ValueError(
                 f"{cause} leaves one value for the batch statistics of {layer.name}, whose maps are 1×1; use "
                 f"batch_size >= 2 and at least 2 images, normalization=None, or fewer blocks."
             )
+
+
+def _optimized(net: Any) -> list[str]:
+    """Names of the parameters of an optimiser, in its order."""
+    names = {id(parameter): name for name, parameter in net.module_.named_parameters()}
+    return [names[id(p)] for group in net.optimizer_.param_groups for p in group["params"]]
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -72,6 +72,20 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     dropout : float, default=0.0
         Share of the values that training sets to zero before each dense layer [2]_. What is left is
         scaled up, which blurs the size of an output: numbers suffer from it where labels gain.
+    architecture : str, callable or None, default=None
+        A whole network in place of the conv blocks: the name of a classic one, see
+        `list_architectures`, or a callable ``(image_shape, n_outputs) -> torch.nn.Module``. All parameters
+        above are then unused, but for `dropout` in AlexNet, VGG and Inception, whose papers have it.
+    weights : str, path-like, estimator or None, default=None
+        What the network starts from: a ``.safetensors`` or ``.pth`` file of weights, or a fitted estimator
+        of this package (for searches and ``clone`` inside a `sklearn.frozen.FrozenEstimator`). The output
+        layer is drawn anew. None draws all at random.
+    trainable_blocks : int or "all", default="all"
+        How many of the last blocks are trained, beside the head (all that comes behind the last map). The
+        others keep their weights and batch statistics. With 0 they are run once, and the head is trained
+        on their features; only an augmenter, whose images differ in every epoch, has them run in each.
+    backbone_lr : float or None, default=None
+        Learning rate of everything but the head; by default `lr`.
     image_shape : tuple of int or None, default=None
         ``(h, w)``, ``(h, w, c)`` or ``(c, h, w)`` in pixels, for X of flattened rows. By default such
         rows are grey squares.
@@ -93,8 +107,8 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     optimizer : {"adamw", "adam", "sgd", "rmsprop"} or callable, default="adamw"
         Optimiser, or a callable ``(parameters, lr=) -> torch.optim.Optimizer``.
     lr : float or "auto", default="auto"
-        Learning rate, the peak where there is a schedule. ``"auto"`` depends on the optimiser only:
-        0.01 for ``"adamw"`` and ``"adam"``, 0.05 for ``"sgd"``, 0.001 otherwise.
+        Learning rate, the peak where there is a schedule. ``"auto"`` is 0.01 for ``"adamw"`` and
+        ``"adam"``, 0.05 for ``"sgd"``, 0.001 otherwise; less for named networks without normalisation.
     momentum : float, default=0.9
         Momentum of ``"sgd"`` (Nesterov's) and ``"rmsprop"``.
     weight_decay : float, default=0.01
@@ -234,6 +248,10 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         normalization: str | None = "batch",
         hidden_layer_sizes: Any = (128,),
         dropout: float = 0.0,
+        architecture: Any = None,
+        weights: Any = None,
+        trainable_blocks: int | str = "all",
+        backbone_lr: float | None = None,
         image_shape: tuple[int, ...] | None = None,
         channels: str = "auto",
         augmenter: ImageAugmenter | None = None,
@@ -272,6 +290,10 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         self.normalization = normalization
         self.hidden_layer_sizes = hidden_layer_sizes
         self.dropout = dropout
+        self.architecture = architecture
+        self.weights = weights
+        self.trainable_blocks = trainable_blocks
+        self.backbone_lr = backbone_lr
         self.image_shape = image_shape
         self.channels = channels
         self.augmenter = augmenter

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from sklearn_cnn.images._source import ImageSource
 
@@ -20,7 +20,7 @@ def prediction_batch_size(largest_map: int) -> int:
 
 
 def predict_outputs(
-    network: nn.Module,
+    network: Callable[[Tensor], Tensor],
     images: ImageSource,
     *,
     batch_size: int,
@@ -31,7 +31,7 @@ def predict_outputs(
 
     Parameters
     ----------
-    network : torch.nn.Module
+    network : torch.nn.Module or callable
         Already in evaluation mode, so that several threads may predict at once.
     images : ImageSource of shape (n, ...)
         The images; random steps are left out.

@@ -178,6 +178,7 @@ def make_net(
     device: torch.device,
     callbacks: Any,
     classes: Any,
+    rates: Sequence[tuple[str, float]] = (),
 ) -> NeuralNet:
     """Wrap a network into an initialised skorch net.
 
@@ -199,6 +200,8 @@ def make_net(
         The user's callbacks; copies of them are used.
     classes : ndarray or None
         Labels, where the task is ``"multiclass"``.
+    rates : sequence of (str, float), default=()
+        Other learning rates, for parameters whose names begin so.
 
     Returns
     -------
@@ -208,6 +211,8 @@ def make_net(
     kind, nonlinearity, settings = _NETS[task]
     if task == "multiclass":
         settings = {**settings, "classes": classes}
+    if rates:
+        settings = {**settings, "optimizer__param_groups": [(f"{prefix}*", {"lr": rate}) for prefix, rate in rates]}
     net = kind(
         network,
         criterion=criterion,

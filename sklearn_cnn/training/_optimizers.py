@@ -14,9 +14,15 @@ AUTO_LR = {"adamw": 1e-2, "adam": 1e-2, "sgd": 0.05, "rmsprop": 1e-3}
 """``lr="auto"``, the peak of a schedule; measured, see the page on performance."""
 
 
-def auto_lr(optimizer: Any) -> float:
-    """The learning rate that ``lr="auto"`` means; 1e-3 for an optimiser of the user's own."""
-    return AUTO_LR.get(optimizer, 1e-3) if isinstance(optimizer, str) else 1e-3
+SHARE_OF_AUTO_LR = {"alexnet": 0.05, "vgg11": 0.05, "vgg13": 0.05, "vgg16": 0.02, "vgg19": 0.02, "lenet5": 0.5}
+"""What named networks take of it: deep ones without normalisation train at small rates alone."""
+
+
+def auto_lr(optimizer: Any, architecture: Any = None) -> float:
+    """The learning rate that ``lr="auto"`` means; 1e-3 for an optimiser or a network of the user's own."""
+    if not isinstance(optimizer, str) or callable(architecture):
+        return 1e-3
+    return AUTO_LR[optimizer] * SHARE_OF_AUTO_LR.get(architecture, 1.0)
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,13 @@ class OptimizerFactory:
 
     def __call__(self, parameters: Iterable[Any], lr: float) -> Optimizer:
         """Make the optimiser of parameters, or of groups of them."""
+        groups = [entry if isinstance(entry, dict) else {"params": [entry]} for entry in parameters]
+        groups = [{**group, "params": [p for p in group["params"] if p.requires_grad]} for group in groups]
         if isinstance(self.optimizer, str):
-            return self._named(parameters, lr)
-        made = self.optimizer(parameters, lr=lr)
+            return self._named(groups, lr)
+        alike = [p for group in groups if "lr" not in group for p in group["params"]]
+        apart = [group for group in groups if "lr" in group]
+        made = self.optimizer([group for group in ({"params": alike}, *apart) if group["params"]], lr=lr)
         if not isinstance(made, Optimizer) or isinstance(made, torch.optim.LBFGS):
             raise TypeError(
                 f"optimizer={self.optimizer!r} must give a torch optimizer that steps without a closure; "
@@ -49,7 +59,7 @@ class OptimizerFactory:
             )
         return made
 
-    def _named(self, parameters: Iterable[Any], lr: float) -> Optimizer:
+    def _named(self, given: list[dict[str, Any]], lr: float) -> Optimizer:
         table: dict[str, tuple[Any, dict[str, Any]]] = {
             "adamw": (torch.optim.AdamW, {"fused": True}),
             "adam": (torch.optim.Adam, {"fused": True}),
@@ -57,12 +67,16 @@ class OptimizerFactory:
             "rmsprop": (torch.optim.RMSprop, {"momentum": self.momentum}),
         }
         cls, settings = table[self.optimizer]
-        flat = [p for entry in parameters for p in (entry["params"] if isinstance(entry, dict) else [entry])]
-        groups = [
-            {"params": [p for p in flat if p.ndim > 1], "weight_decay": self.weight_decay},
-            {"params": [p for p in flat if p.ndim <= 1], "weight_decay": 0.0},
+        # One group for each learning rate and decay; the first has the rate that histories tell.
+        groups: dict[tuple[float, float], list[Any]] = {(lr, self.weight_decay): [], (lr, 0.0): []}
+        for entry in given:
+            for p in entry["params"]:
+                decay = self.weight_decay if p.ndim > 1 else 0.0
+                groups.setdefault((entry.get("lr", lr), decay), []).append(p)
+        parts = [
+            {"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items() if params
         ]
-        made: Optimizer = cls([group for group in groups if group["params"]], lr=lr, **settings)
+        made: Optimizer = cls(parts, lr=lr, **settings)
         return made
 
 
@@ -139,20 +153,31 @@ class LearningRate:
         self.peaks = [group["lr"] for group in optimizer.param_groups]
         self.curve = CURVES["constant"]
         self.step, self.n_steps = 0, 1
-        self._handle = optimizer.register_step_pre_hook(self._before_step)
+        self._handles = [
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
+        self._depth = 0  # a step that calls its parent's has the hooks run for both
 
     def begin(self, curve: str, n_steps: int) -> None:
         """Start a phase of so many steps."""
-        self.curve, self.step, self.n_steps = CURVES[curve], 0, n_steps
+        self.curve, self.step, self.n_steps, self._depth = CURVES[curve], 0, n_steps, 0
 
     def _before_step(self, *_: Any) -> None:
+        self._depth += 1
+        if self._depth > 1:
+            return
         share = self.curve(self.step / self.n_steps)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * share
         self.step += 1
 
+    def _after_step(self, *_: Any) -> None:
+        self._depth -= 1
+
     def end(self) -> None:
         """Leave the optimiser as it was: its hooks gone, its rates at their peaks."""
-        self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak

@@ -18,13 +18,13 @@ from sklearn_cnn.architectures._build import (
     initialize,
     reseed_dropout,
 )
-from sklearn_cnn.architectures._plan import make_plan
+from sklearn_cnn.architectures._conv_blocks import plan_conv_blocks
 from sklearn_cnn.architectures._spec import ACTIVATIONS, conv_architecture
 from tests.architectures.settings import DEFAULTS
 
 
 def plan_of(input_shape=(1, 12, 12), **settings):
-    return make_plan(conv_architecture(**{**DEFAULTS, **settings}), input_shape, 3)
+    return plan_conv_blocks(conv_architecture(**{**DEFAULTS, **settings}), input_shape, 3)
 
 
 def seeded(seed=0):

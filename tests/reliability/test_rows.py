@@ -403,7 +403,7 @@ def test_row_15_weights_whose_sum_overflows_are_scaled():
     assert digest(large) == digest(plain)
 
 
-@pytest.mark.parametrize("step", ["make_net", "train", "survey", "make_plan"])
+@pytest.mark.parametrize("step", ["make_net", "train", "survey", "NetworkRecipe", "reseed_dropout"])
 def test_row_22_a_failure_at_any_step_leaves_the_earlier_state(step, monkeypatch):
     clf = small().fit(X, y)
     before, state = digest(clf), dict(vars(clf))

@@ -1,0 +1,139 @@
+"""Weights that were trained elsewhere: read from files, and fitted into a network."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import Tensor
+
+from sklearn_cnn._optional import import_optional
+from sklearn_cnn.architectures._build import ImageNetwork
+from sklearn_cnn.architectures._plan import Plan
+
+_SHOWN = 3
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read a file of weights. Code in it is never run.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A ``.safetensors`` file, or a ``.pth`` or ``.pt`` file that `torch.save` wrote from a state dict.
+
+    Returns
+    -------
+    dict of str to Tensor
+        The weights, on the CPU.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    ValueError
+        Where it is corrupt, holds anything but tensors, or has another ending.
+    ImportError
+        For a ``.safetensors`` file without the extra ``pretrained``.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"weights={str(path)!r}: there is no such file.")
+    if path.suffix == ".safetensors":
+        safetensors = import_optional(
+            "safetensors.torch", package="safetensors", extra="pretrained", purpose=f"weights={str(path)!r}"
+        )
+        try:
+            return dict(safetensors.load_file(path, device="cpu"))
+        except Exception as error:  # its own exception types are private
+            raise ValueError(f"weights={str(path)!r} cannot be read: {error}.") from error
+    if path.suffix not in (".pth", ".pt"):
+        raise ValueError(f"weights={str(path)!r} has another ending than .safetensors, .pth or .pt.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise ValueError(
+            f"weights={str(path)!r} is corrupt, or holds more than tensors, which could be code; it is not read."
+        ) from error
+    except Exception as error:  # a damaged file makes torch raise errors of any type
+        raise ValueError(f"weights={str(path)!r} cannot be read: {error}.") from error
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    ):
+        raise ValueError(f"weights={str(path)!r} holds no state dict, which is a dict of tensors.")
+    return dict(content)
+
+
+def load_weights(network: ImageNetwork, plan: Plan, weights: Mapping[str, Tensor], source: str) -> None:
+    """Put weights into a network, all but those of the output layer.
+
+    The head's other layers take theirs where they fit, and are left as they are otherwise. Weights of a first
+    convolution for three channels become those for one by their sum, and those for four by zeros: a grey image then
+    gives what it gave as a colour image of three equal channels, and an alpha channel changes nothing at first.
+
+    Parameters
+    ----------
+    network : ImageNetwork
+        Written to.
+    plan : Plan
+        Its plan.
+    weights : mapping of str to Tensor
+        A state dict of such a network; or of torchvision's network of the same name, whose layers come in the same
+        order.
+    source : str
+        What error messages call the weights.
+
+    Raises
+    ------
+    ValueError
+        Where weights are missing or of another shape; the first few are named.
+    """
+    own = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    weights = {name: value for name, value in weights.items() if not name.endswith("num_batches_tracked")}
+    if not any(name in own for name in weights):
+        weights = _under_our_names(own, weights)
+    blocks = {layer.name: layer.block for layer in plan.layers}
+    first = next((name for name, value in own.items() if value.ndim == 4), None)
+    faults, chosen = [], {}
+    for name, value in own.items():
+        row = name.split(".")[1]
+        if row == "output":
+            continue
+        given = weights.get(name)
+        if given is not None and name == first:
+            given = _for_channels(given, value.shape[1])
+        if given is not None and given.shape == value.shape:
+            chosen[name] = given
+        elif blocks[row] not in ("head", ""):
+            found = "missing" if given is None else f"{_times(given)} in place of {_times(value)}"
+            faults.append(f"{name.removeprefix('layers.')} ({found})")
+    if faults:
+        more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+        raise ValueError(f"{source} is of another network: {', '.join(faults[:_SHOWN])}{more}.")
+    with torch.no_grad():
+        for name, value in chosen.items():
+            own[name].copy_(value)
+
+
+def _under_our_names(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a network that others wrote: a backbone's own names, or the same tensors in the same order."""
+    backbone = {f"layers.backbone.{name}": value for name, value in weights.items()}
+    if any(name in own for name in backbone):
+        return backbone
+    names = [name for name in own if not name.startswith("layers.standardize.")]
+    values = [value for name, value in weights.items() if not name.startswith(("aux1.", "aux2."))]
+    return dict(zip(names, values, strict=True)) if len(names) == len(values) else dict(weights)
+
+
+def _for_channels(weight: Tensor, n_channels: int) -> Tensor:
+    if weight.ndim != 4 or weight.shape[1] != 3 or n_channels not in (1, 4):
+        return weight
+    if n_channels == 1:
+        return weight.sum(dim=1, keepdim=True)
+    return torch.cat([weight, torch.zeros_like(weight[:, :1])], dim=1)
+
+
+def _times(value: Tensor) -> str:
+    return "×".join(map(str, value.shape)) or "a number"

@@ -1,0 +1,241 @@
+"""CNNFeatureExtractor."""
+
+import os
+from copy import deepcopy
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_cnn.architectures._build import ImageNetwork
+from sklearn_cnn.architectures._plan import Layer, Plan
+from sklearn_cnn.estimators._network import NetworkRecipe, PicklesNetwork, fitted_estimator, unchanged_on_failure
+from sklearn_cnn.estimators._sample import check_range
+from sklearn_cnn.images._moments import Moments
+from sklearn_cnn.images._reading import read_images, refuse_unreadable
+from sklearn_cnn.images._shape import ImageShape
+from sklearn_cnn.training._device import resolve_device
+from sklearn_cnn.training._inference import predict_outputs, prediction_batch_size
+
+
+class CNNFeatureExtractor(PicklesNetwork, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Turn images into the features that a trained network sees in them.
+
+    What comes out is a table of numbers, which every estimator of scikit-learn takes:
+    ``make_pipeline(CNNFeatureExtractor(...), LogisticRegression())`` needs few images.
+
+    Read more in the user guide.
+
+    Parameters
+    ----------
+    architecture : str or estimator, default="resnet18"
+        A named network, see `list_architectures`, ``"torchvision:NAME"`` or ``"timm:NAME"``; or a fitted
+        estimator of this package, whose weights are then used (for searches and ``clone`` inside a
+        `sklearn.frozen.FrozenEstimator`).
+    weights : "default", "random", str, path-like or estimator, default="default"
+        ``"default"`` downloads what torchvision or timm offer; a file (``.safetensors``, ``.pth``) or a fitted
+        estimator brings its own. Features of ``"random"`` weights have to be asked for. Unused where
+        `architecture` is an estimator.
+    layer : str, default="embedding"
+        Name of a row of the plan, whose values are flattened. ``"embedding"`` is what the head reads, each
+        map averaged to one number.
+    image_shape : tuple of int or None, default=None
+        ``(h, w)``, ``(h, w, c)`` or ``(c, h, w)`` in pixels, for X of flattened rows. By default such rows
+        are grey squares.
+    channels : {"auto", "first", "last"}, default="auto"
+        Where the channels of X stand. ``"auto"`` recognises 1, 3 and 4 channels.
+    random_state : int, RandomState instance or None, default=None
+        Seed of random weights.
+    device : str or torch.device, default="auto"
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``"auto"`` takes a GPU where there is one.
+
+    Attributes
+    ----------
+    plan_ : Plan
+        The network, layer by layer.
+    module_ : torch.nn.Module
+        The network, in evaluation mode.
+    layer_ : str
+        Name of the row whose values come out.
+    image_shape_ : ImageShape
+        Size of an image, and how X stores it.
+    n_features_in_ : int
+        Numbers in one image.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, where X was a frame with string names.
+    device_ : str
+        Where the network is.
+
+    See Also
+    --------
+    CNNClassifier : With ``trainable_blocks=0`` it trains a head on such features.
+
+    Notes
+    -----
+    Pixels are standardised by the mean and deviation that the weights were trained with; for random weights by
+    those of the images seen in `fit`. White is taken to be 255 where pixels above 1 were seen in `fit`, else 1.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn_cnn import CNNClassifier, CNNFeatureExtractor
+    >>> X, y = load_digits().images, load_digits().target
+    >>> few = CNNClassifier(random_state=0).fit(X[y < 5], y[y < 5])  # knows the digits 0 to 4
+    >>> pipe = make_pipeline(CNNFeatureExtractor(few), LogisticRegression(max_iter=1000))
+    >>> new_X, new_y = X[y >= 5], y[y >= 5]
+    >>> pipe.fit(new_X[:100], new_y[:100]).score(new_X[100:], new_y[100:]) > 0.9
+    True
+    """
+
+    _parameter_constraints: dict[str, Any] = {
+        "architecture": [str, BaseEstimator],
+        "weights": [str, os.PathLike, BaseEstimator],
+        "layer": [str],
+        "image_shape": ["array-like", None],
+        "channels": [StrOptions({"auto", "first", "last"})],
+        "random_state": ["random_state"],
+        "device": [str, torch.device],
+    }
+
+    plan_: Plan
+    module_: ImageNetwork
+    image_shape_: ImageShape
+
+    def __init__(
+        self,
+        architecture: Any = "resnet18",
+        *,
+        weights: Any = "default",
+        layer: str = "embedding",
+        image_shape: tuple[int, ...] | None = None,
+        channels: str = "auto",
+        random_state: Any = None,
+        device: Any = "auto",
+    ) -> None:
+        self.architecture = architecture
+        self.weights = weights
+        self.layer = layer
+        self.image_shape = image_shape
+        self.channels = channels
+        self.random_state = random_state
+        self.device = device
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Make the network for images of this shape. Nothing is trained.
+
+        Parameters
+        ----------
+        X : array-like of images
+            As for `CNNClassifier.fit`.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        CNNFeatureExtractor
+            The fitted transformer.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Where a parameter or the images cannot be used, or weights do not fit.
+        OSError, ImportError
+            Where weights, or the library that makes the network, cannot be had.
+        """
+        with unchanged_on_failure(self):
+            refuse_unreadable(X)
+            images = read_images(self, X, reset=True, image_shape=self.image_shape, channels=self.channels)
+            device = resolve_device(self.device)
+            statistics = Moments("channel")
+            for _, pixels in images.batches():
+                statistics.update(pixels)
+            check_range(*statistics.range, "float32")
+            if isinstance(self.architecture, str):
+                weights = None if isinstance(self.weights, str) and self.weights == "random" else self.weights
+                recipe = NetworkRecipe(self.architecture, weights, standardize=True, dropout=0.0)
+                # One output: the head is there to be cut off.
+                plan = recipe.plan(self.image_shape_, 1)
+                seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+                network = recipe.network(plan, self.image_shape_, statistics, seed)
+            else:
+                source = fitted_estimator(self.architecture, "architecture")
+                if source.image_shape_.channels_first != self.image_shape_.channels_first:
+                    raise ValueError(
+                        f"the images are {self.image_shape_}, but the estimator of architecture= was fitted on "
+                        f"{source.image_shape_}."
+                    )
+                network, plan = deepcopy(source.module_), source.plan_
+            row = _row(plan, self.layer)
+            self.layer_ = row.name
+            self.plan_ = plan
+            self.module_ = network.to(device).eval()
+            self.device_ = str(device)
+            shape = row.output_shape
+            self._architecture = self.architecture if isinstance(self.architecture, str) else source._architecture
+            self._pooled = self.layer == "embedding" and len(shape) == 3
+            self._n_features_out = int(shape[0] if self._pooled else np.prod(shape))
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Compute features.
+
+        Parameters
+        ----------
+        X : array-like of images
+            Of the shape seen in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_features)
+            The features, in float32.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Where the images are not like those of `fit`.
+        """
+        check_is_fitted(self, "module_")
+        images = read_images(self, X, reset=False)
+        seen = Moments("all")
+        largest = max(int(np.prod(shape)) for shape in [self.plan_.input_shape, *_shapes(self.plan_)])
+        features = predict_outputs(
+            self._features,
+            images,
+            batch_size=prediction_batch_size(largest),
+            device=torch.device(self.device_),
+            look=seen.see,
+        )
+        check_range(*seen.range, "float32")
+        return features.astype(np.float32, copy=False)
+
+    def _features(self, images: torch.Tensor) -> torch.Tensor:
+        maps = self.module_.maps(images, self.layer_)
+        return maps.mean(dim=(2, 3)) if self._pooled else maps.flatten(1)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+def _row(plan: Plan, layer: str) -> Layer:
+    name = plan.body if layer == "embedding" else layer
+    rows = {row.name: row for row in plan.layers}
+    if name not in rows:
+        raise ValueError(
+            f"layer={layer!r} is no row of the plan; these are: 'embedding', {', '.join(map(repr, rows))}."
+        )
+    return rows[name]
+
+
+def _shapes(plan: Plan) -> list[tuple[int, ...]]:
+    return [row.output_shape for row in plan.layers]

@@ -1,0 +1,249 @@
+"""From an estimator's parameters to a network with its first weights."""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+
+from sklearn_cnn._random import generator
+from sklearn_cnn.architectures._build import ImageNetwork, Standardize, build_network, initialize
+from sklearn_cnn.architectures._catalog import Settings, plan_named
+from sklearn_cnn.architectures._conv_blocks import plan_conv_blocks
+from sklearn_cnn.architectures._modules import (
+    Backbone,
+    catalog_weights,
+    make_backbone,
+    make_module,
+    plan_backbone,
+    plan_module,
+)
+from sklearn_cnn.architectures._plan import Plan
+from sklearn_cnn.architectures._spec import auto_filters, conv_architecture
+from sklearn_cnn.architectures._weights import load_weights, read_weights
+from sklearn_cnn.images._moments import Moments
+from sklearn_cnn.images._shape import ImageShape
+from sklearn_cnn.training._device import available_devices
+
+CONV_SETTINGS = (
+    "filters",
+    "kernel_size",
+    "stride",
+    "padding",
+    "padding_mode",
+    "dilation",
+    "convs_per_block",
+    "pooling",
+    "pool_size",
+    "pool_stride",
+    "global_pooling",
+    "activation",
+    "normalization",
+    "hidden_layer_sizes",
+)
+"""Parameters that shape a network of conv blocks and no other."""
+
+# Independent random streams of one seed; an estimator's own begin at 0 too, so the first is the same as its first.
+_WEIGHTS, _MODULE = 0, 100
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of the pixels that torchvision's weights were trained on, where white is 1; those of Inception had 0.5 for all."""
+
+
+@dataclass(frozen=True)
+class NetworkRecipe:
+    """What decides a network and its first weights.
+
+    Attributes
+    ----------
+    architecture, weights, standardize, dropout : object
+        As in `CNNClassifier`.
+    conv : mapping or None
+        The parameters named in ``CONV_SETTINGS``, for a network of conv blocks.
+    """
+
+    architecture: Any
+    weights: Any
+    standardize: bool
+    dropout: float
+    conv: Mapping[str, Any] | None = None
+
+    def plan(self, shape: ImageShape, n_outputs: int) -> Plan:
+        """Lay it out for images of a shape."""
+        if _is_backbone(self.architecture):
+            backbone = make_backbone(self.architecture, shape.channels, seed=0)
+            return plan_backbone(backbone, shape, n_outputs, standardize=self.standardize, dropout=self.dropout)
+        if isinstance(self.architecture, str):
+            settings = Settings(self.dropout, self.standardize)
+            return plan_named(self.architecture, shape.channels_first, n_outputs, settings)
+        if self.architecture is not None:
+            module = make_module(self.architecture, shape, n_outputs, seed=0)
+            return plan_module(module, shape, n_outputs, standardize=self.standardize)
+        assert self.conv is not None
+        if not isinstance(self.conv["filters"], str):
+            return self._plan_with(self.conv["filters"], shape, n_outputs)
+        *deeper, shallowest = auto_filters(shape.height, shape.width)
+        for filters in deeper:
+            with suppress(ValueError):  # a block too many for these settings
+                return self._plan_with(filters, shape, n_outputs)
+        return self._plan_with(shallowest, shape, n_outputs)
+
+    def _plan_with(self, filters: Any, shape: ImageShape, n_outputs: int) -> Plan:
+        assert self.conv is not None
+        settings = {**self.conv, "filters": filters, "dropout": self.dropout, "standardize": self.standardize}
+        return plan_conv_blocks(conv_architecture(**settings), shape.channels_first, n_outputs)
+
+    def network(
+        self, plan: Plan, shape: ImageShape, statistics: Moments, seed: int, *, double: bool = False
+    ) -> ImageNetwork:
+        """The network of a plan, its weights drawn or loaded.
+
+        Parameters
+        ----------
+        plan : Plan
+            Its layers.
+        shape : ImageShape
+            Size of an image.
+        statistics : Moments
+            Range of the training images, and their statistics where the plan standardises.
+        seed : int
+            Seed of what is drawn.
+        double : bool, default=False
+            Whether it computes in float64.
+
+        Returns
+        -------
+        ImageNetwork
+            On the CPU.
+
+        Raises
+        ------
+        ValueError, TypeError, OSError, ImportError
+            Where weights cannot be had or do not fit.
+        """
+        network, backbone = blank_network(self.architecture, plan, shape, seed, double=double)
+        initialize(network, plan, generator(seed, _WEIGHTS))
+        for module in network.modules():
+            if isinstance(module, Standardize):
+                module.set_statistics(*self._standard(statistics, backbone))
+        if self.weights is not None:
+            load_weights(network, plan, *self._read_weights())
+        return network
+
+    def _read_weights(self) -> tuple[Mapping[str, torch.Tensor], str]:
+        """The weights, and what messages call them."""
+        if isinstance(self.weights, BaseEstimator):
+            weights = fitted_estimator(self.weights, "weights").module_.state_dict()
+            return weights, f"weights={type(self.weights).__name__}(...)"
+        if self.weights != "default":
+            return read_weights(self.weights), f"weights={str(self.weights)!r}"
+        if _is_backbone(self.architecture):
+            return make_backbone(self.architecture, 3, seed=0, download=True).module.state_dict(), "weights='default'"
+        if isinstance(self.architecture, str):
+            return catalog_weights(self.architecture), "weights='default'"
+        raise ValueError(
+            "weights='default' are those that torchvision and timm offer for download; a network of conv blocks, or "
+            "of your own, has none. Use a named architecture, a file or a fitted estimator."
+        )
+
+    def _standard(self, statistics: Moments, backbone: Backbone | None) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Mean and deviation of the channels: those of trained weights, else those of the training images."""
+        low, high = statistics.range
+        named = isinstance(self.architecture, str)
+        if not named or self.weights is None or low < 0:  # below 0: normalised before
+            return statistics.center, statistics.std
+        white = 255.0 if high > 1 else 1.0
+        if backbone is not None:
+            mean, std = backbone.mean, backbone.std
+        else:
+            mean, std = ((0.5,) * 3,) * 2 if self.architecture == "inception" else (IMAGENET_MEAN, IMAGENET_STD)
+        own = [np.asarray(values) * white for values in (mean, std)]
+        n_channels = len(statistics.center)
+        if n_channels != len(mean):
+            own = [np.full(n_channels, values.mean()) for values in own]
+        return own[0], own[1]
+
+
+def blank_network(
+    architecture: Any, plan: Plan, shape: ImageShape, seed: int = 0, *, double: bool = False
+) -> tuple[ImageNetwork, Backbone | None]:
+    """The network of a plan before it has the weights it is to have, in float32 or float64; its backbone, if any."""
+    seed, backbone, module = int(generator(seed, _MODULE).initial_seed()), None, None
+    if _is_backbone(architecture):
+        backbone = make_backbone(architecture, shape.channels, seed)
+        module = backbone.module
+    elif callable(architecture):
+        module = make_module(architecture, shape, plan.output_shape[0], seed)
+    network = build_network(plan, module)
+    return (network.double() if double else network), backbone
+
+
+def fitted_estimator(estimator: Any, parameter: str) -> Any:
+    """A fitted estimator of this package, out of the wrapping that keeps it from being cloned."""
+    fitted = getattr(estimator, "estimator", estimator)
+    if not hasattr(fitted, "module_"):
+        raise ValueError(
+            f"{parameter}={type(fitted).__name__}(...) is no fitted estimator of this package. Searches and clone() "
+            f"make unfitted copies of estimators they find among parameters: wrap it, "
+            f"{parameter}=sklearn.frozen.FrozenEstimator(fitted)."
+        )
+    return fitted
+
+
+class PicklesNetwork:
+    """Pickles hold arrays and plain values: no module, no skorch object, no CUDA tensor."""
+
+    module_: ImageNetwork
+    plan_: Plan
+    image_shape_: ImageShape
+    device_: str
+    _architecture: Any  # of the last fit: the parameter may change before this is pickled
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = dict(super().__getstate__())  # type: ignore[call-overload]  # scikit-learn's is a dict
+        if "module_" in state:
+            state["module_"] = {name: value.cpu().numpy() for name, value in self.module_.state_dict().items()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        weights = state.pop("module_", None)
+        super().__setstate__(state)  # type: ignore[misc]  # scikit-learn's
+        if weights is None:
+            return
+        if torch.device(self.device_).type not in available_devices():
+            warnings.warn(
+                f"this {type(self).__name__} was fitted on device {self.device_!r}, which is not there; it predicts on "
+                f"the CPU.",
+                UserWarning,
+                stacklevel=2,
+            )
+            self.device_ = "cpu"
+        double = any(value.dtype == np.float64 for value in weights.values())
+        network, _ = blank_network(self._architecture, self.plan_, self.image_shape_, double=double)
+        network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+        self.module_ = network.to(self.device_).eval()
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "module_")
+
+
+def _is_backbone(architecture: Any) -> bool:
+    return isinstance(architecture, str) and architecture.startswith(("torchvision:", "timm:"))
+
+
+@contextmanager
+def unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
+    """Undo every attribute that was set where the block raises, also for Ctrl-C."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise

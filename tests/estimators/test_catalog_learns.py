@@ -1,0 +1,26 @@
+"""Every named network learns to read with the settings that nobody changed."""
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch.nn import functional as F
+
+from sklearn_cnn import CNNClassifier, list_architectures
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """The 8×8 digits as images of 28×28 pixels; 1,200 to train on, the other 597, drawn at random, to test on."""
+    loaded = load_digits()
+    small = torch.from_numpy(loaded.images[:, None]).float()
+    large = F.interpolate(small, size=(28, 28), mode="bilinear", align_corners=False)[:, 0].numpy()
+    return train_test_split(large, loaded.target, train_size=1200, stratify=loaded.target, random_state=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", list_architectures())
+def test_a_named_network_reads_digits(architecture, digits):
+    X_train, X_test, y_train, y_test = digits
+    clf = CNNClassifier(architecture=architecture, max_epochs=8, random_state=0)
+    assert clf.fit(X_train, y_train).score(X_test, y_test) >= 0.95
