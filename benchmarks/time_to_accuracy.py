@@ -87,9 +87,9 @@ def draw(found, epochs, curve, machine, file):
         ax.scatter(row["seconds"], row["accuracy"], color=colour, zorder=3, label=f"CNNClassifier({text})")
     if curve:
         ax.plot(np.cumsum(epochs), curve, color="#0072B2", marker="s", label="Keras' MNIST example, epoch by epoch")
-    ax.set(xscale="log", xlabel="seconds of training", ylabel="test accuracy")
-    ax.set_title(f"{machine['threads']} threads, {machine['processor']}")
-    ax.legend(loc="lower right", fontsize=8)
+    ax.set(xscale="log", xlabel=f"seconds of training, {machine['threads']} threads", ylabel="test accuracy")
+    ax.xaxis.set_major_formatter("{x:g}")
+    figure.legend(loc="outside upper center", fontsize=8)
     ax.grid(color="0.9")
     figure.savefig(file, dpi=100)
 
