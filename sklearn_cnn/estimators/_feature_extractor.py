@@ -90,7 +90,7 @@ class CNNFeatureExtractor(PicklesNetwork, ClassNamePrefixFeaturesOutMixin, Trans
     >>> few = CNNClassifier(random_state=0).fit(X[y < 5], y[y < 5])  # knows the digits 0 to 4
     >>> pipe = make_pipeline(CNNFeatureExtractor(few), LogisticRegression(max_iter=1000))
     >>> new_X, new_y = X[y >= 5], y[y >= 5]
-    >>> pipe.fit(new_X[:100], new_y[:100]).score(new_X[100:], new_y[100:]) > 0.9
+    >>> pipe.fit(new_X[:100], new_y[:100]).score(new_X[100:], new_y[100:]) > 0.8
     True
     """
 

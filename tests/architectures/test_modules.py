@@ -297,7 +297,9 @@ def test_a_table_says_how_many_parts_of_a_backbone_are_trained():
     plan = plan_backbone(backbone, ImageShape(32, 32, 3, "chw"), 5, standardize=True, dropout=0.0)
     assert plan.blocks == ("conv1+bn1", "layer1", "layer2", "layer3", "layer4.0", "layer4.1")
     row = next(line for line in str(plan.with_trainable(2)).splitlines() if line.startswith("backbone"))
-    assert "for 224×224" in row and row.endswith("2 of 6 parts")
+    assert row.endswith("2 of 6 parts")
+    title = str(plan.with_trainable(2)).splitlines()[1]
+    assert "torchvision:resnet18, made for 224×224 pixels of mean 0.485, 0.456, 0.406" in title
     assert next(line for line in str(plan.with_trainable(0)).splitlines() if line.startswith("back")).endswith(" no")
 
 
