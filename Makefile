@@ -46,12 +46,12 @@ bench: $(VENV)/.stamp-plot $(VENV)-peers/.stamp
 	@test -n "$(DATA)" || { echo "say where the idx files of MNIST are: make bench DATA=FOLDER"; exit 2; }
 	mkdir -p benchmarks/results
 	cd benchmarks && for script in imports memory search scaling limits; do \
-		../$(BIN)/python $$script.py --json results/$$script.json || exit 1; done
-	cd benchmarks && ../$(BIN)/python overhead.py "$(abspath $(DATA))" --threads 1 --json results/overhead.json
-	cd benchmarks && ../$(BIN)/python throughput.py "$(abspath $(DATA))" --json results/throughput.json \
-		--peers ../$(VENV)-peers/bin/python
-	cd benchmarks && ../$(BIN)/python time_to_accuracy.py "$(abspath $(DATA))" --json results/time_to_accuracy.json \
-		--peers ../$(VENV)-peers/bin/python "filters=(16, 32, 64), max_epochs=1, batch_size=64, dropout=0"
+		$(abspath $(BIN))/python $$script.py --json results/$$script.json || exit 1; done
+	cd benchmarks && $(abspath $(BIN))/python overhead.py "$(abspath $(DATA))" --threads 1 --json results/overhead.json
+	cd benchmarks && $(abspath $(BIN))/python throughput.py "$(abspath $(DATA))" --json results/throughput.json \
+		--peers $(abspath $(VENV))-peers/bin/python
+	cd benchmarks && $(abspath $(BIN))/python time_to_accuracy.py "$(abspath $(DATA))" --json results/time_to_accuracy.json \
+		--peers $(abspath $(VENV))-peers/bin/python "filters=(16, 32, 64), max_epochs=1, batch_size=64, dropout=0"
 
 clean:
 	rm -rf $(VENV) $(VENV)-peers benchmarks/results docs/_build docs/auto_examples docs/api/generated

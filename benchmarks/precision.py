@@ -6,7 +6,7 @@ python benchmarks/precision.py
 import time
 
 import numpy as np
-from common import described, setting
+from common import described, parser, setting
 
 from sklearn_cnn import CNNClassifier
 
@@ -22,14 +22,17 @@ CASES = [
 ]
 
 
-def main(n=4000, repeats=3):
-    print(described(setting(threads=1)))
+def main(n=4000):
+    arguments = parser(__doc__)
+    arguments.set_defaults(threads=1, repeats=3)
+    arguments = arguments.parse_args()
+    print(described(setting(arguments.threads)))
     rng = np.random.default_rng(0)
     y = np.arange(n) % 10
     for side, filters in CASES:
         X = rng.integers(0, 256, (n, side, side), dtype=np.uint8)
         seconds = {"float32": [], "bfloat16": []}
-        for _ in range(repeats):
+        for _ in range(arguments.repeats):
             for precision, measured in seconds.items():  # in turn: the machine may be noisy
                 clf = CNNClassifier(filters, max_epochs=1, precision=precision, random_state=0)
                 start = time.perf_counter()

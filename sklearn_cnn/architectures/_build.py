@@ -77,6 +77,7 @@ class ImageNetwork(nn.Module):
         self._reads = {layer.name: layer.reads for layer in plan.layers}
         last_read = {source: layer.name for layer in plan.layers for source in layer.reads}
         self._done_with = {name: [s for s, reader in last_read.items() if reader == name] for name in self._reads}
+        self._exact = {layer.name for layer in plan.layers if layer.exact}
         self.ready_made = [layer.name for layer in plan.layers if layer.kind == "module"]
         self.seed, self.n_draws = 0, 0
         self.training_dtype: torch.dtype | None = None
@@ -149,8 +150,12 @@ class ImageNetwork(nn.Module):
             outputs = {start: x}
             for name in names[first:]:
                 sources = [outputs[source] for source in self._reads[name]]
-                with self._draws_of(name, x.device):
-                    outputs[name] = x = self.layers[name](*sources)
+                if autocast and name in self._exact:
+                    with torch.autocast(x.device.type, enabled=False), self._draws_of(name, x.device):
+                        outputs[name] = x = self.layers[name](*[source.to(dtype) for source in sources])
+                else:
+                    with self._draws_of(name, x.device):
+                        outputs[name] = x = self.layers[name](*sources)
                 if name == stop:
                     break
                 for source in self._done_with[name]:

@@ -6,6 +6,7 @@ from sklearn_cnn.architectures._geometry import (
     grow_receptive_field,
     output_size,
     pooled_size,
+    steps_over,
 )
 from sklearn_cnn.architectures._plan import Layer, Plan, Sides
 from sklearn_cnn.architectures._spec import Pair
@@ -124,6 +125,7 @@ class Draft:
     ) -> str:
         """Append a convolution, which must fit."""
         channels, *size = self.shape_of(reads)
+        exact = any(steps_over(size[axis], kernel[axis], stride[axis]) for axis in (0, 1))
         size = [
             output_size(size[axis], kernel[axis], stride[axis], sum(padding[2 * axis : 2 * axis + 2]), dilation[axis])
             for axis in (0, 1)
@@ -144,6 +146,7 @@ class Draft:
             padding_mode=padding_mode,
             bias=bias,
             activation=activation,
+            exact=exact,
         )
 
     def pool(

@@ -88,3 +88,13 @@ def pooled_size(size: int, window: int, stride: int, padding: int = 0, *, ceil: 
         return output_size(size, window, stride, 2 * padding)
     length = -(-(size + 2 * padding - window) // stride) + 1
     return length - ((length - 1) * stride >= size + padding)
+
+
+def steps_over(size: int, kernel: int, stride: int) -> bool:
+    """Whether a window steps over the whole of its map at once.
+
+    The gradient of such a convolution's weights is left partly unset in bfloat16, with torch 2.6 to 2.15 on CPUs
+    (oneDNN): whatever the memory held before becomes part of it. Seen for strides above the width of the map, with
+    kernels of 3, 5 and 7; never for kernels of 1, nor in float32.
+    """
+    return stride > size and kernel > 1

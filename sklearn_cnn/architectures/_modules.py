@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sklearn_cnn._optional import import_optional
 from sklearn_cnn._random import global_draws
 from sklearn_cnn.architectures._draft import Draft
+from sklearn_cnn.architectures._geometry import steps_over
 from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.images._shape import ImageShape
 
@@ -87,7 +88,7 @@ def plan_module(module: nn.Module, image_shape: ImageShape, n_outputs: int, *, s
     ValueError
         Where it does not give so many outputs.
     """
-    outputs, n_macs = _try(module, image_shape)
+    outputs, n_macs, exact = _try(module, image_shape)
     if getattr(outputs, "shape", None) != (1, n_outputs):
         raise ValueError(
             f"the network of architecture= must give (n, {n_outputs}) for images of shape "
@@ -105,6 +106,7 @@ def plan_module(module: nn.Module, image_shape: ImageShape, n_outputs: int, *, s
         whole_image=True,
         n_parameters=sum(p.numel() for p in module.parameters()),
         n_macs=n_macs,
+        exact=exact,
     )
     return draft.plan()
 
@@ -138,7 +140,7 @@ def plan_backbone(
         Where the images are too small for it.
     """
     try:
-        features, n_macs = _try(backbone.module, image_shape)
+        features, n_macs, exact = _try(backbone.module, image_shape)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ValueError(
             f"architecture={backbone.name!r} cannot take images of {image_shape.height}×{image_shape.width} pixels "
@@ -155,6 +157,7 @@ def plan_backbone(
         whole_image=True,
         n_parameters=sum(p.numel() for p in backbone.module.parameters()),
         n_macs=n_macs,
+        exact=exact,
         parts=_parts(backbone.module),
     )
     draft.block = "head"
@@ -324,14 +327,25 @@ def _check_known(name: str, model: str, known: list[str]) -> None:
     raise ValueError(f"architecture={name!r} is unknown to {name.partition(':')[0]}{hint}")
 
 
-def _try(module: nn.Module, image_shape: ImageShape) -> tuple[Any, int]:
-    """What a module gives for a blank image, and its multiply-adds."""
+def _try(module: nn.Module, image_shape: ImageShape) -> tuple[Any, int, bool]:
+    """What a module gives for a blank image, its multiply-adds, and whether it must not compute in bfloat16."""
     was_training = module.training
     images = torch.zeros((1, *image_shape.channels_first), device="cpu")
+    exact = False
+
+    def look(conv: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        nonlocal exact
+        assert isinstance(conv, nn.Conv2d)
+        size = inputs[0].shape[-2:]
+        exact |= any(steps_over(size[axis], conv.kernel_size[axis], conv.stride[axis]) for axis in (0, 1))
+
+    hooks = [part.register_forward_pre_hook(look) for part in module.modules() if isinstance(part, nn.Conv2d)]
     with torch.inference_mode(), FlopCounterMode(display=False) as counter, global_draws(0):
         outputs = module.eval()(images)
+    for hook in hooks:
+        hook.remove()
     module.train(was_training)
-    return outputs, counter.get_total_flops() // 2
+    return outputs, counter.get_total_flops() // 2, exact
 
 
 def _parts(module: nn.Module) -> tuple[str, ...]:

@@ -57,6 +57,8 @@ class Layer:
         The block it belongs to; ``"head"`` behind the last map, ``""`` before the first block.
     frozen : bool
         Whether training leaves it as it is.
+    exact : bool
+        Whether it computes in the precision of the weights in training too.
     parts : tuple of str
         Parts of a ready-made row that count as blocks; where one is several modules, they are joined by ``+``.
     frozen_parts : tuple of str
@@ -83,6 +85,7 @@ class Layer:
     dropout: float = 0.0
     block: str = ""
     frozen: bool = False
+    exact: bool = False
     parts: tuple[str, ...] = ()
     frozen_parts: tuple[str, ...] = ()
 
@@ -139,6 +142,8 @@ class Plan:
         ValueError
             Where there are fewer blocks, or no head that could be trained alone.
         """
+        if isinstance(trainable_blocks, bool):
+            raise ValueError(f"trainable_blocks is 'all' or a number of blocks; got {trainable_blocks}.")
         n_trained = len(self.blocks) if trainable_blocks == "all" else int(trainable_blocks)
         if n_trained > len(self.blocks):
             raise ValueError(

@@ -310,6 +310,10 @@ class BaseCNN(PicklesNetwork, BaseEstimator, metaclass=ABCMeta):
         """Learning rates by the beginning of a parameter's name."""
         if self.backbone_lr is None:
             return []
+        if all(layer.block != "head" for layer in plan.layers):
+            raise ValueError(
+                "backbone_lr is for all but the head, and a network of your own has no head that is known."
+            )
         rows = [layer.name for layer in plan.layers if layer.n_parameters and layer.block != "head"]
         return [(f"layers.{row}.", float(self.backbone_lr)) for row in rows]
 

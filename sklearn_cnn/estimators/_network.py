@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
 
 from sklearn_cnn._random import generator
 from sklearn_cnn.architectures._build import ImageNetwork, Standardize, build_network, initialize
-from sklearn_cnn.architectures._catalog import Settings, plan_named
+from sklearn_cnn.architectures._catalog import SMALL, Settings, plan_named
 from sklearn_cnn.architectures._conv_blocks import plan_conv_blocks
 from sklearn_cnn.architectures._modules import (
     Backbone,
@@ -126,6 +127,7 @@ class NetworkRecipe:
         ValueError, TypeError, OSError, ImportError
             Where weights cannot be had or do not fit.
         """
+        self._check_download(shape)
         network, backbone = blank_network(self.architecture, plan, shape, seed, double=double)
         initialize(network, plan, generator(seed, _WEIGHTS))
         for module in network.modules():
@@ -134,6 +136,24 @@ class NetworkRecipe:
         if self.weights is not None:
             load_weights(network, plan, *self._read_weights())
         return network
+
+    def _check_download(self, shape: ImageShape) -> None:
+        """Refuse to fetch weights that cannot fit, since small images have other first layers."""
+        adapted = isinstance(self.architecture, str) and self.architecture.startswith(
+            ("alexnet", "resnet", "inception")
+        )
+        if (
+            isinstance(self.weights, str)
+            and self.weights == "default"
+            and adapted
+            and min(shape.height, shape.width) < SMALL
+        ):
+            model = {"inception": "googlenet"}.get(self.architecture, self.architecture)
+            raise ValueError(
+                f"weights='default': below {SMALL} pixels a side the first layers of {self.architecture!r} keep the "
+                f"resolution, and the weights are for others; these images are {shape.height}×{shape.width}. Enlarge "
+                f"them, with ImageReader(size=...) for one, or use architecture='torchvision:{model}'."
+            )
 
     def _read_weights(self) -> tuple[Mapping[str, torch.Tensor], str]:
         """The weights, and what messages call them."""
@@ -185,13 +205,16 @@ def blank_network(
 
 def fitted_estimator(estimator: Any, parameter: str) -> Any:
     """A fitted estimator of this package, out of the wrapping that keeps it from being cloned."""
-    fitted = getattr(estimator, "estimator", estimator)
+    fitted = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
     if not hasattr(fitted, "module_"):
-        raise ValueError(
-            f"{parameter}={type(fitted).__name__}(...) is no fitted estimator of this package. Searches and clone() "
-            f"make unfitted copies of estimators they find among parameters: wrap it, "
-            f"{parameter}=sklearn.frozen.FrozenEstimator(fitted)."
+        inside = "its last step" if hasattr(fitted, "steps") else "its best_estimator_"
+        way_out = (
+            f"pass {inside}, and see that the images are prepared as for that"
+            if hasattr(fitted, "steps") or hasattr(fitted, "best_estimator_")
+            else f"searches and clone() make unfitted copies of estimators they find among parameters: wrap it, "
+            f"{parameter}=sklearn.frozen.FrozenEstimator(fitted)"
         )
+        raise ValueError(f"{parameter}={type(fitted).__name__}(...) is no fitted estimator of this package; {way_out}.")
     return fitted
 
 

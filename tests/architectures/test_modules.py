@@ -375,7 +375,7 @@ def test_an_estimator_says_so_too_and_stays_as_it_was(monkeypatch):
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
     clf = classifier("resnet18", weights="default")
     with pytest.raises(OSError, match="weights=PATH"):
-        clf.fit(X, y)
+        clf.fit(np.zeros((24, 64, 64)), y)
     assert not hasattr(clf, "module_")
 
 

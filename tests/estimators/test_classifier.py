@@ -611,3 +611,30 @@ def test_auto_filters_fit_the_images_and_the_other_settings(side, settings, expe
 def test_settings_that_leave_no_room_for_two_blocks_are_refused_for_auto_filters_too():
     with pytest.raises(ValueError, match="conv block 2"):
         CNNClassifier(kernel_size=7, padding="valid").plan(image_shape=(9, 9), n_outputs=3)
+
+
+def five_steps(image_shape, n_outputs):
+    conv = torch.nn.Conv2d(image_shape.channels, 8, 3, stride=2, padding=1)
+    deep = [torch.nn.Conv2d(8, 8, 3, stride=2, padding=1) for _ in range(4)]
+    return torch.nn.Sequential(conv, *deep, torch.nn.Flatten(), torch.nn.Linear(8, n_outputs))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"filters": (16, 32, 64, 128, 128), "pooling": None, "stride": 2},
+        {"architecture": "resnet18", "batch_size": 32},
+        {"architecture": five_steps, "lr": 0.01},
+    ],
+    ids=["conv blocks", "named network", "network of one's own"],
+)
+def test_what_the_memory_held_before_does_not_reach_the_weights_in_bfloat16(settings):
+    # torch leaves a part of the gradient unset where a convolution steps over the whole of its map.
+    found = []
+    for turn in range(4):
+        left = torch.full((3_000_000 + turn * 777,), float("nan"))
+        del left
+        clf = CNNClassifier(**settings, precision="bfloat16", max_epochs=2, random_state=0)
+        clf.fit(X[:64, ::2, ::2], y[:64])
+        found.append(torch.cat([value.flatten().double() for value in clf.module_.state_dict().values()]))
+    assert all(torch.equal(found[0], other) for other in found[1:])

@@ -317,7 +317,7 @@ def test_without_a_network_default_weights_say_what_to_do(monkeypatch):
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
     extractor = CNNFeatureExtractor()
     with pytest.raises(OSError, match=r"weights='default'.*pass a file, weights=PATH"):
-        extractor.fit(COLOUR)
+        extractor.fit(COLOUR.repeat(2, axis=1).repeat(2, axis=2))
     assert not hasattr(extractor, "module_")
 
 

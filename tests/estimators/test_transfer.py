@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from skorch.callbacks import EpochScoring, Freezer
 from torch import nn
 
-from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, ImageAugmenter
+from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, ImageAugmenter, ImageNormalizer
 from sklearn_cnn.architectures._build import ImageNetwork
 from sklearn_cnn.estimators._base import BaseCNN
 
@@ -416,3 +416,32 @@ def test_a_feature_extractor_is_a_source_of_weights_too(source):
     extractor = CNNFeatureExtractor(source).fit(X)
     clf = transfer(extractor, trainable_blocks=0).fit(X, y)
     assert distance(state(source), state(clf), "block1_conv") == 0
+
+
+def one_layer(image_shape, n_outputs):
+    return nn.Sequential(nn.Flatten(), nn.Linear(image_shape.n_values, n_outputs))
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"architecture": one_layer, "backbone_lr": 1e-3}, "has no head that is known"),
+        ({"trainable_blocks": True}, "'all' or a number"),
+        ({"architecture": "resnet18", "weights": "default"}, "below 64 pixels .*torchvision:resnet18"),
+        ({"architecture": "inception", "weights": "default"}, "torchvision:googlenet"),
+    ],
+    ids=["rate of no body", "a bool", "small images", "small images, another name"],
+)
+def test_what_could_only_go_wrong_is_refused_beforehand(settings, match):
+    clf = CNNClassifier(max_epochs=1, random_state=0, **settings)
+    with pytest.raises(ValueError, match=match):
+        clf.fit(X, y)
+    assert not hasattr(clf, "module_")
+
+
+def test_estimators_that_hold_a_network_say_where_it_is():
+    pipe = make_pipeline(ImageNormalizer(), CNNClassifier((4,), max_epochs=1)).fit(X, y)
+    search = GridSearchCV(CNNClassifier((4,), max_epochs=1), {"lr": [0.01]}, cv=2).fit(X, y)
+    for holder, place in ((pipe, "last step"), (search, "best_estimator_")):
+        with pytest.raises(ValueError, match=place):
+            CNNClassifier(weights=holder).fit(X, y)
