@@ -19,7 +19,7 @@ from data import read_idx_folder
 from sklearn.datasets import load_digits
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 
-from sklearn_cnn import CNNClassifier
+from sklearn_cnn import CNNClassifier, ImageAugmenter  # noqa: F401 - settings may name the augmenter
 
 FOLDS = {"file order": StratifiedKFold(5), "shuffled": StratifiedKFold(5, shuffle=True, random_state=0)}
 

@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 from sklearn_cnn import CNNClassifier
 
 
-def compare(name, X, y, epochs, machine, arguments):
+def compare(name, X, y, epochs, arguments):
     clf = CNNClassifier(max_epochs=epochs, random_state=0)
     fitted = CNNClassifier(max_epochs=1, random_state=0).fit(X, y)
     filters = [layer.output_shape[0] for layer in fitted.plan_.layers if layer.kind == "conv"]
@@ -55,8 +55,8 @@ def main():
     digits = load_digits()
     X, y, _, _ = read_idx_folder(arguments.data)
     rows = [
-        compare("digits", digits.images.astype(np.float32), digits.target, 10, machine, arguments),
-        compare("idx folder", X[: arguments.images], y[: arguments.images], 1, machine, arguments),
+        compare("digits", digits.images.astype(np.float32), digits.target, 10, arguments),
+        compare("idx folder", X[: arguments.images], y[: arguments.images], 1, arguments),
     ]
     report(f"Overhead of fit, medians of {arguments.repeats}", machine, rows, arguments.json)
 

@@ -17,14 +17,6 @@ class ImageTooSmallError(ValueError):
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a named network takes from an estimator's parameters."""
-
-    dropout: float = 0.25
-    standardize: bool = True
-
-
-@dataclass(frozen=True)
 class Entry:
     """A network of the catalog.
 
@@ -38,15 +30,30 @@ class Entry:
         ``(draft, small, dropout)``: adds all rows but the output layer.
     has_dropout : bool
         Whether the parameter ``dropout`` counts.
+    adapts : bool
+        Whether small images have other first layers, which other images' weights do not fit.
+    lr_share : float
+        What it takes of the usual learning rate: deep networks without normalisation train at small ones alone.
+    torchvision : str or None
+        The name of torchvision's network, whose weights fit.
+    mean, std : tuple of float
+        Of the pixels that those weights were trained on, red, green and blue, where white is 1.
     """
 
     name: str
     paper: str
     lay_out: Callable[[Draft, bool, float], None]
     has_dropout: bool = False
+    adapts: bool = False
+    lr_share: float = 1.0
+    torchvision: str | None = None
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
 
-def plan_named(name: str, input_shape: tuple[int, int, int], n_outputs: int, settings: Settings) -> Plan:
+def plan_named(
+    name: str, input_shape: tuple[int, int, int], n_outputs: int, *, dropout: float = 0.25, standardize: bool = True
+) -> Plan:
     """Lay out a network of the catalog for one image shape.
 
     Parameters
@@ -57,8 +64,10 @@ def plan_named(name: str, input_shape: tuple[int, int, int], n_outputs: int, set
         ``(channels, height, width)`` of an image.
     n_outputs : int
         Values the network gives for an image.
-    settings : Settings
-        The parameters that count for a named network.
+    dropout : float, default=0.25
+        Before dense layers, in the networks that have it.
+    standardize : bool, default=True
+        Whether pixels are standardised first.
 
     Returns
     -------
@@ -72,7 +81,7 @@ def plan_named(name: str, input_shape: tuple[int, int, int], n_outputs: int, set
     """
     entry = entry_of(name)
     try:
-        return _lay_out(entry, input_shape, n_outputs, settings)
+        return _lay_out(entry, input_shape, n_outputs, dropout, standardize)
     except ImageTooSmallError:
         _, height, width = input_shape
         raise ValueError(
@@ -102,18 +111,20 @@ def smallest_side(name: str) -> int:
     side = 1
     while True:
         try:
-            _lay_out(CATALOG[name], (1, side, side), 2, Settings())
+            _lay_out(CATALOG[name], (1, side, side), 2, 0.0, False)
         except ImageTooSmallError:
             side += 1
         else:
             return side
 
 
-def _lay_out(entry: Entry, input_shape: tuple[int, int, int], n_outputs: int, settings: Settings) -> Plan:
+def _lay_out(
+    entry: Entry, input_shape: tuple[int, int, int], n_outputs: int, dropout: float, standardize: bool
+) -> Plan:
     draft = Draft(input_shape)
-    if settings.standardize:
+    if standardize:
         draft.add("standardize", "standardize")
-    entry.lay_out(draft, min(input_shape[1:]) < SMALL, settings.dropout)
+    entry.lay_out(draft, min(input_shape[1:]) < SMALL, dropout)
     draft.dense("output", n_outputs, None)
     counts = "dropout alone counts" if entry.has_dropout else "none counts"
     return draft.plan(f"{entry.name}: {entry.paper}; of the parameters of layers, {counts}")
@@ -318,16 +329,43 @@ _RESNET_PAPER = "He, Zhang, Ren and Sun 2016, arXiv:1512.03385"
 CATALOG: dict[str, Entry] = {
     entry.name: entry
     for entry in (
-        Entry("lenet5", "LeCun, Bottou, Bengio and Haffner 1998, doi:10.1109/5.726791", _lenet5),
-        Entry("alexnet", "Krizhevsky 2014, arXiv:1404.5997, after Krizhevsky et al. 2012", _alexnet, True),
-        Entry("vgg11", _VGG_PAPER, _vgg(1, 1, 2, 2, 2), True),
-        Entry("vgg13", _VGG_PAPER, _vgg(2, 2, 2, 2, 2), True),
-        Entry("vgg16", _VGG_PAPER, _vgg(2, 2, 3, 3, 3), True),
-        Entry("vgg19", _VGG_PAPER, _vgg(2, 2, 4, 4, 4), True),
-        Entry("resnet18", _RESNET_PAPER, _resnet((2, 2, 2, 2), bottleneck=False)),
-        Entry("resnet34", _RESNET_PAPER, _resnet((3, 4, 6, 3), bottleneck=False)),
-        Entry("resnet50", _RESNET_PAPER, _resnet((3, 4, 6, 3), bottleneck=True)),
-        Entry("inception", "Szegedy et al. 2015, arXiv:1409.4842; normalised, arXiv:1502.03167", _inception, True),
+        Entry("lenet5", "LeCun, Bottou, Bengio and Haffner 1998, doi:10.1109/5.726791", _lenet5, lr_share=0.5),
+        Entry(
+            "alexnet",
+            "Krizhevsky 2014, arXiv:1404.5997, after Krizhevsky et al. 2012",
+            _alexnet,
+            has_dropout=True,
+            adapts=True,
+            lr_share=0.05,
+            torchvision="alexnet",
+        ),
+        *(
+            Entry(name, _VGG_PAPER, _vgg(*n_convs), has_dropout=True, lr_share=share, torchvision=name)
+            for name, n_convs, share in (
+                ("vgg11", (1, 1, 2, 2, 2), 0.05),
+                ("vgg13", (2, 2, 2, 2, 2), 0.05),
+                ("vgg16", (2, 2, 3, 3, 3), 0.02),
+                ("vgg19", (2, 2, 4, 4, 4), 0.02),
+            )
+        ),
+        *(
+            Entry(name, _RESNET_PAPER, _resnet(n_units, bottleneck=bottleneck), adapts=True, torchvision=name)
+            for name, n_units, bottleneck in (
+                ("resnet18", (2, 2, 2, 2), False),
+                ("resnet34", (3, 4, 6, 3), False),
+                ("resnet50", (3, 4, 6, 3), True),
+            )
+        ),
+        Entry(
+            "inception",
+            "Szegedy et al. 2015, arXiv:1409.4842; normalised, arXiv:1502.03167",
+            _inception,
+            has_dropout=True,
+            adapts=True,
+            torchvision="googlenet",
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+        ),
     )
 }
 

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sklearn_cnn._optional import import_optional
 from sklearn_cnn._random import global_draws
+from sklearn_cnn.architectures._catalog import entry_of
 from sklearn_cnn.architectures._draft import Draft
 from sklearn_cnn.architectures._geometry import steps_over
 from sklearn_cnn.architectures._plan import Plan
@@ -273,8 +274,8 @@ def catalog_weights(name: str) -> dict[str, torch.Tensor]:
     models = import_optional(
         "torchvision.models", package="torchvision", extra="pretrained", purpose=f"weights='default' of {name!r}"
     )
-    model = {"inception": "googlenet"}.get(name, name)
-    if model not in models.list_models(module=models):
+    model = entry_of(name).torchvision
+    if model is None:
         raise ValueError(f"weights='default': nobody offers weights for architecture={name!r}; pass a file of them.")
     with _fetching(name, True):
         weights: dict[str, torch.Tensor] = models.get_model_weights(model).DEFAULT.get_state_dict(progress=False)

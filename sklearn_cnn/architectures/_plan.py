@@ -2,6 +2,7 @@
 
 import html
 from dataclasses import dataclass, field, replace
+from math import prod
 
 from sklearn_cnn.architectures._spec import Pair
 
@@ -172,6 +173,11 @@ class Plan:
     def n_macs(self) -> int:
         """Multiply-adds for one image, in total."""
         return sum(layer.n_macs for layer in self.layers)
+
+    @property
+    def largest_map(self) -> int:
+        """Numbers in the largest of the image and what the rows give."""
+        return max(prod(shape) for shape in (self.input_shape, *(layer.output_shape for layer in self.layers)))
 
     def __str__(self) -> str:
         rows = self._table()

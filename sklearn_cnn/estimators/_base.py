@@ -202,8 +202,7 @@ class BaseCNN(PicklesNetwork, BaseEstimator, metaclass=ABCMeta):
 
             network = self._new_network(plan, None if resume else statistics, seed, precision)
             done = len(self.history_) if resume else 0
-            largest = max([_size(plan.input_shape), *(_size(layer.output_shape) for layer in plan.layers)])
-            self._predict_batch_size = prediction_batch_size(largest)
+            self._predict_batch_size = prediction_batch_size(plan.largest_map)
             if self.trainable_blocks == 0 and not sample.images.random_steps:
                 self._keep_features(sample, held_out, network.to(device), plan.body, device)
             reseed_dropout(network, generator(seed, _DROPOUT, done))
@@ -212,7 +211,7 @@ class BaseCNN(PicklesNetwork, BaseEstimator, metaclass=ABCMeta):
                 network.to(device),
                 self._criterion(),
                 OptimizerFactory(self.optimizer, self.momentum, self.weight_decay),
-                lr=auto_lr(self.optimizer, self.architecture) if self.lr == "auto" else float(self.lr),
+                lr=auto_lr(self.optimizer, self._recipe().lr_share) if self.lr == "auto" else float(self.lr),
                 rates=self._rates_of_parts(plan),
                 batch_size=batch_size,
                 max_epochs=max_epochs,
@@ -505,10 +504,6 @@ def _optimized(net: Any) -> list[str]:
     """Names of the parameters of an optimiser, in its order."""
     names = {id(parameter): name for name, parameter in net.module_.named_parameters()}
     return [names[id(p)] for group in net.optimizer_.param_groups for p in group["params"]]
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    return int(np.prod(shape))
 
 
 def _detached_copy(state: Any) -> Any:

@@ -74,12 +74,14 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Share of the values that training sets to zero before each dense layer [2]_.
     architecture : str, callable or None, default=None
         A whole network in place of the conv blocks: the name of a classic one, see
-        `list_architectures`, or a callable ``(image_shape, n_outputs) -> torch.nn.Module``. All parameters
-        above are then unused, but for `dropout` in AlexNet, VGG and Inception, whose papers have it.
+        `list_architectures`; ``"torchvision:NAME"`` or ``"timm:NAME"``, with a head of ours; or a callable
+        ``(image_shape, n_outputs) -> torch.nn.Module``. All parameters above are then unused, but for
+        `dropout` in AlexNet, VGG, Inception and the networks of torchvision and timm.
     weights : str, path-like, estimator or None, default=None
-        What the network starts from: a ``.safetensors`` or ``.pth`` file of weights, or a fitted estimator
-        of this package (for searches and ``clone`` inside a `sklearn.frozen.FrozenEstimator`). The output
-        layer is drawn anew. None draws all at random.
+        What the network starts from: a ``.safetensors``, ``.pth`` or ``.pt`` file of weights; ``"default"``,
+        those that torchvision or timm offer for download; or a fitted estimator of this package (for
+        searches and ``clone`` inside a `sklearn.frozen.FrozenEstimator`). The output layer is drawn anew.
+        None draws all at random.
     trainable_blocks : int or "all", default="all"
         How many of the last blocks are trained, beside the head (all that comes behind the last map). The
         others keep their weights and batch statistics. With 0 they are run once, and the head is trained
@@ -103,7 +105,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Optimiser, or a callable ``(parameters, lr=) -> torch.optim.Optimizer``.
     lr : float or "auto", default="auto"
         Learning rate, the peak where there is a schedule. ``"auto"`` is 0.01 for ``"adamw"`` and
-        ``"adam"``, 0.05 for ``"sgd"``, 0.001 otherwise; less for named networks without normalisation.
+        ``"adam"``, 0.05 for ``"sgd"``, 0.001 otherwise; less for named networks without normalisation, and a
+        tenth of it for a callable `architecture`.
     momentum : float, default=0.9
         Momentum of ``"sgd"`` (Nesterov's) and ``"rmsprop"``.
     weight_decay : float, default=0.01

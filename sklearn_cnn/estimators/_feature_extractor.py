@@ -205,11 +205,10 @@ class CNNFeatureExtractor(PicklesNetwork, ClassNamePrefixFeaturesOutMixin, Trans
         check_is_fitted(self, "module_")
         images = read_images(self, X, reset=False)
         seen = Moments("all")
-        largest = max(int(np.prod(shape)) for shape in [self.plan_.input_shape, *_shapes(self.plan_)])
         features = predict_outputs(
             self._features,
             images,
-            batch_size=prediction_batch_size(largest),
+            batch_size=prediction_batch_size(self.plan_.largest_map),
             device=torch.device(self.device_),
             look=seen.see,
         )
@@ -235,7 +234,3 @@ def _row(plan: Plan, layer: str) -> Layer:
             f"layer={layer!r} is no row of the plan; these are: 'embedding', {', '.join(map(repr, rows))}."
         )
     return rows[name]
-
-
-def _shapes(plan: Plan) -> list[tuple[int, ...]]:
-    return [row.output_shape for row in plan.layers]

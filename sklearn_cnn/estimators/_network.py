@@ -14,7 +14,7 @@ from sklearn.frozen import FrozenEstimator
 
 from sklearn_cnn._random import generator
 from sklearn_cnn.architectures._build import ImageNetwork, Standardize, build_network, initialize
-from sklearn_cnn.architectures._catalog import SMALL, Settings, plan_named
+from sklearn_cnn.architectures._catalog import SMALL, Entry, entry_of, plan_named
 from sklearn_cnn.architectures._conv_blocks import plan_conv_blocks
 from sklearn_cnn.architectures._modules import (
     Backbone,
@@ -52,9 +52,6 @@ CONV_SETTINGS = (
 # Independent random streams of one seed; an estimator's own begin at 0 too, so the first is the same as its first.
 _WEIGHTS, _MODULE = 0, 100
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the pixels that torchvision's weights were trained on, where white is 1; those of Inception had 0.5 for all."""
-
 
 @dataclass(frozen=True)
 class NetworkRecipe:
@@ -74,14 +71,32 @@ class NetworkRecipe:
     dropout: float
     conv: Mapping[str, Any] | None = None
 
+    @property
+    def _entry(self) -> Entry | None:
+        """What the catalog knows of it, if that has it."""
+        named = isinstance(self.architecture, str) and not _is_backbone(self.architecture)
+        return entry_of(self.architecture) if named else None
+
+    @property
+    def lr_share(self) -> float:
+        """What it takes of the usual learning rate."""
+        if callable(self.architecture):
+            return 0.1  # nothing is known of it, so rather too little
+        return 1.0 if self._entry is None else self._entry.lr_share
+
     def plan(self, shape: ImageShape, n_outputs: int) -> Plan:
         """Lay it out for images of a shape."""
         if _is_backbone(self.architecture):
             backbone = make_backbone(self.architecture, shape.channels, seed=0)
             return plan_backbone(backbone, shape, n_outputs, standardize=self.standardize, dropout=self.dropout)
         if isinstance(self.architecture, str):
-            settings = Settings(self.dropout, self.standardize)
-            return plan_named(self.architecture, shape.channels_first, n_outputs, settings)
+            return plan_named(
+                self.architecture,
+                shape.channels_first,
+                n_outputs,
+                dropout=self.dropout,
+                standardize=self.standardize,
+            )
         if self.architecture is not None:
             module = make_module(self.architecture, shape, n_outputs, seed=0)
             return plan_module(module, shape, n_outputs, standardize=self.standardize)
@@ -139,20 +154,14 @@ class NetworkRecipe:
 
     def _check_download(self, shape: ImageShape) -> None:
         """Refuse to fetch weights that cannot fit, since small images have other first layers."""
-        adapted = isinstance(self.architecture, str) and self.architecture.startswith(
-            ("alexnet", "resnet", "inception")
-        )
-        if (
-            isinstance(self.weights, str)
-            and self.weights == "default"
-            and adapted
-            and min(shape.height, shape.width) < SMALL
-        ):
-            model = {"inception": "googlenet"}.get(self.architecture, self.architecture)
+        if not (isinstance(self.weights, str) and self.weights == "default") or self._entry is None:
+            return
+        if self._entry.adapts and min(shape.height, shape.width) < SMALL:
             raise ValueError(
                 f"weights='default': below {SMALL} pixels a side the first layers of {self.architecture!r} keep the "
                 f"resolution, and the weights are for others; these images are {shape.height}×{shape.width}. Enlarge "
-                f"them, with ImageReader(size=...) for one, or use architecture='torchvision:{model}'."
+                f"them, with ImageReader(size=...) for one, or use "
+                f"architecture='torchvision:{self._entry.torchvision}'."
             )
 
     def _read_weights(self) -> tuple[Mapping[str, torch.Tensor], str]:
@@ -164,8 +173,8 @@ class NetworkRecipe:
             return read_weights(self.weights), f"weights={str(self.weights)!r}"
         if _is_backbone(self.architecture):
             return make_backbone(self.architecture, 3, seed=0, download=True).module.state_dict(), "weights='default'"
-        if isinstance(self.architecture, str):
-            return catalog_weights(self.architecture), "weights='default'"
+        if self._entry is not None:
+            return catalog_weights(self._entry.name), "weights='default'"
         raise ValueError(
             "weights='default' are those that torchvision and timm offer for download; a network of conv blocks, or "
             "of your own, has none. Use a named architecture, a file or a fitted estimator."
@@ -174,17 +183,13 @@ class NetworkRecipe:
     def _standard(self, statistics: Moments, backbone: Backbone | None) -> tuple[NDArray[Any], NDArray[Any]]:
         """Mean and deviation of the channels: those of trained weights, else those of the training images."""
         low, high = statistics.range
-        named = isinstance(self.architecture, str)
-        if not named or self.weights is None or low < 0:  # below 0: normalised before
+        trained = backbone or self._entry
+        if trained is None or self.weights is None or low < 0:  # below 0: normalised before
             return statistics.center, statistics.std
         white = 255.0 if high > 1 else 1.0
-        if backbone is not None:
-            mean, std = backbone.mean, backbone.std
-        else:
-            mean, std = ((0.5,) * 3,) * 2 if self.architecture == "inception" else (IMAGENET_MEAN, IMAGENET_STD)
-        own = [np.asarray(values) * white for values in (mean, std)]
+        own = [np.asarray(values) * white for values in (trained.mean, trained.std)]
         n_channels = len(statistics.center)
-        if n_channels != len(mean):
+        if n_channels != len(trained.mean):
             own = [np.full(n_channels, values.mean()) for values in own]
         return own[0], own[1]
 
@@ -207,13 +212,14 @@ def fitted_estimator(estimator: Any, parameter: str) -> Any:
     """A fitted estimator of this package, out of the wrapping that keeps it from being cloned."""
     fitted = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
     if not hasattr(fitted, "module_"):
-        inside = "its last step" if hasattr(fitted, "steps") else "its best_estimator_"
-        way_out = (
-            f"pass {inside}, and see that the images are prepared as for that"
-            if hasattr(fitted, "steps") or hasattr(fitted, "best_estimator_")
-            else f"searches and clone() make unfitted copies of estimators they find among parameters: wrap it, "
-            f"{parameter}=sklearn.frozen.FrozenEstimator(fitted)"
-        )
+        if hasattr(fitted, "steps") or hasattr(fitted, "best_estimator_"):
+            inside = "last step" if hasattr(fitted, "steps") else "best_estimator_"
+            way_out = f"pass its {inside}, and see that the images are prepared as for that"
+        else:
+            way_out = (
+                f"searches and clone() make unfitted copies of estimators they find among parameters: wrap it, "
+                f"{parameter}=sklearn.frozen.FrozenEstimator(fitted)"
+            )
         raise ValueError(f"{parameter}={type(fitted).__name__}(...) is no fitted estimator of this package; {way_out}.")
     return fitted
 

@@ -14,15 +14,12 @@ AUTO_LR = {"adamw": 1e-2, "adam": 1e-2, "sgd": 0.05, "rmsprop": 1e-3}
 """``lr="auto"``, the peak of a schedule; measured, see the page on performance."""
 
 
-SHARE_OF_AUTO_LR = {"alexnet": 0.05, "vgg11": 0.05, "vgg13": 0.05, "vgg16": 0.02, "vgg19": 0.02, "lenet5": 0.5}
-"""What named networks take of it: deep ones without normalisation train at small rates alone."""
+def auto_lr(optimizer: Any, share: float = 1.0) -> float:
+    """The learning rate that ``lr="auto"`` means for a network that takes a share of the usual one.
 
-
-def auto_lr(optimizer: Any, architecture: Any = None) -> float:
-    """The learning rate that ``lr="auto"`` means; 1e-3 for an optimiser or a network of the user's own."""
-    if not isinstance(optimizer, str) or callable(architecture):
-        return 1e-3
-    return AUTO_LR[optimizer] * SHARE_OF_AUTO_LR.get(architecture, 1.0)
+    1e-3 for an optimiser of the user's own.
+    """
+    return AUTO_LR[optimizer] * share if isinstance(optimizer, str) else 1e-3
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from sklearn_cnn import CNNClassifier, list_architectures
 from sklearn_cnn.architectures._build import _BUILDERS, build_network, initialize
-from sklearn_cnn.architectures._catalog import CATALOG, SMALL, Settings, plan_named, smallest_side
+from sklearn_cnn.architectures._catalog import CATALOG, SMALL, plan_named, smallest_side
 from sklearn_cnn.architectures._geometry import pooled_size
 from sklearn_cnn.architectures._weights import load_weights
 
@@ -29,7 +29,7 @@ SHAPES = [
 
 
 def plan_of(name, input_shape=(3, 64, 64), n_outputs=7, **settings):
-    return plan_named(name, input_shape, n_outputs, Settings(**settings))
+    return plan_named(name, input_shape, n_outputs, **settings)
 
 
 def network_of(plan, seed=0):
@@ -319,3 +319,22 @@ def test_a_plan_says_where_its_network_comes_from_and_which_parameters_count(nam
     assert ("dropout alone counts" in title) == counts
     assert ("none counts" in title) == (not counts)
     assert plan.with_trainable(1).note == plan.note
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, 0.01),
+        ({"architecture": "resnet18"}, 0.01),
+        ({"architecture": "lenet5"}, 0.005),
+        ({"architecture": "lenet5", "optimizer": "sgd"}, 0.025),
+        ({"architecture": "lenet5", "optimizer": torch.optim.Adagrad}, 0.001),
+        ({"architecture": "lenet5", "lr": 0.002}, 0.002),
+        ({"architecture": lambda shape, n: nn.Sequential(nn.Flatten(), nn.Linear(shape.n_values, n))}, 0.001),
+    ],
+    ids=["conv blocks", "normalised", "not normalised", "sgd", "an optimiser of one's own", "given", "a callable"],
+)
+def test_networks_take_their_share_of_the_usual_learning_rate(settings, expected):
+    images = np.random.default_rng(0).random((8, 12, 12)).astype(np.float32)
+    clf = CNNClassifier(**settings, lr_schedule="constant", max_epochs=1, random_state=0).fit(images, [0, 1] * 4)
+    assert clf.history_[0]["lr"] == pytest.approx(expected)

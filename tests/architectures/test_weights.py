@@ -11,7 +11,7 @@ from torch import nn
 
 from sklearn_cnn import CNNClassifier
 from sklearn_cnn.architectures._build import build_network, initialize
-from sklearn_cnn.architectures._catalog import Settings, plan_named
+from sklearn_cnn.architectures._catalog import plan_named
 from sklearn_cnn.architectures._conv_blocks import plan_conv_blocks
 from sklearn_cnn.architectures._spec import conv_architecture
 from sklearn_cnn.architectures._weights import load_weights, read_weights
@@ -277,14 +277,14 @@ def foreign(network):
 
 
 def test_weights_under_other_names_are_taken_in_their_order():
-    plan = plan_named("resnet18", (3, 16, 16), 3, Settings())
+    plan = plan_named("resnet18", (3, 16, 16), 3)
     network, other = network_of(plan), network_of(plan, seed=5)
     load_weights(other, plan, foreign(network), "the file")
     assert states_equal(network.state_dict(), other.state_dict(), but=("output", "standardize"))
 
 
 def test_weights_in_another_order_are_refused():
-    plan = plan_named("resnet18", (3, 16, 16), 3, Settings())
+    plan = plan_named("resnet18", (3, 16, 16), 3)
     network = network_of(plan)
     backwards = OrderedDict(reversed(foreign(network).items()))
     with pytest.raises(ValueError, match=r"is of another network: stem_conv\.weight"):
