@@ -179,7 +179,8 @@ class Draft:
 
     def norm(self, name: str, *, eps: float = 1e-5) -> str:
         """Append a batch normalisation."""
-        return self.add(name, "batch_norm", n_parameters=2 * self.shape_of()[0], eps=eps)
+        n_channels, *size = self.shape_of()
+        return self.add(name, "batch_norm", n_parameters=2 * n_channels, eps=eps, needs_two=size == [1, 1])
 
     def activate(self, name: str, function: str) -> str:
         """Append an activation; none for the identity."""

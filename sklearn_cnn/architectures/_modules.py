@@ -5,6 +5,7 @@ import difflib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -89,7 +90,12 @@ def plan_module(module: nn.Module, image_shape: ImageShape, n_outputs: int, *, s
     ValueError
         Where it does not give so many outputs.
     """
-    outputs, n_macs, exact = _try(module, image_shape)
+    try:
+        outputs, known = _try(module, image_shape)
+    except Exception as error:
+        images = ", ".join(map(str, image_shape.channels_first))
+        error.add_note(f"The network of architecture= failed on a first blank image, of shape (1, {images}).")
+        raise
     if getattr(outputs, "shape", None) != (1, n_outputs):
         raise ValueError(
             f"the network of architecture= must give (n, {n_outputs}) for images of shape "
@@ -106,8 +112,7 @@ def plan_module(module: nn.Module, image_shape: ImageShape, n_outputs: int, *, s
         shape=(n_outputs,),
         whole_image=True,
         n_parameters=sum(p.numel() for p in module.parameters()),
-        n_macs=n_macs,
-        exact=exact,
+        **known,
     )
     return draft.plan()
 
@@ -141,7 +146,7 @@ def plan_backbone(
         Where the images are too small for it.
     """
     try:
-        features, n_macs, exact = _try(backbone.module, image_shape)
+        features, known = _try(backbone.module, image_shape)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ValueError(
             f"architecture={backbone.name!r} cannot take images of {image_shape.height}×{image_shape.width} pixels "
@@ -157,8 +162,7 @@ def plan_backbone(
         shape=tuple(features.shape[1:]),
         whole_image=True,
         n_parameters=sum(p.numel() for p in backbone.module.parameters()),
-        n_macs=n_macs,
-        exact=exact,
+        **known,
         parts=_parts(backbone.module),
     )
     draft.block = "head"
@@ -328,25 +332,28 @@ def _check_known(name: str, model: str, known: list[str]) -> None:
     raise ValueError(f"architecture={name!r} is unknown to {name.partition(':')[0]}{hint}")
 
 
-def _try(module: nn.Module, image_shape: ImageShape) -> tuple[Any, int, bool]:
-    """What a module gives for a blank image, its multiply-adds, and whether it must not compute in bfloat16."""
+def _try(module: nn.Module, image_shape: ImageShape) -> tuple[Any, dict[str, Any]]:
+    """What a module gives for a blank image, and what is known of its row in a plan after that."""
     was_training = module.training
     images = torch.zeros((1, *image_shape.channels_first), device="cpu")
-    exact = False
+    exact = needs_two = False
 
-    def look(conv: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        nonlocal exact
-        assert isinstance(conv, nn.Conv2d)
-        size = inputs[0].shape[-2:]
-        exact |= any(steps_over(size[axis], conv.kernel_size[axis], conv.stride[axis]) for axis in (0, 1))
+    def look(part: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        nonlocal exact, needs_two
+        size = inputs[0].shape[2:]
+        if isinstance(part, nn.Conv2d):
+            exact |= any(steps_over(size[axis], part.kernel_size[axis], part.stride[axis]) for axis in (0, 1))
+        else:
+            needs_two |= prod(size) == 1
 
-    hooks = [part.register_forward_pre_hook(look) for part in module.modules() if isinstance(part, nn.Conv2d)]
+    watched = [part for part in module.modules() if isinstance(part, (nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d))]
+    hooks = [part.register_forward_pre_hook(look) for part in watched]
     with torch.inference_mode(), FlopCounterMode(display=False) as counter, global_draws(0):
         outputs = module.eval()(images)
     for hook in hooks:
         hook.remove()
     module.train(was_training)
-    return outputs, counter.get_total_flops() // 2, exact
+    return outputs, {"n_macs": counter.get_total_flops() // 2, "exact": exact, "needs_two": needs_two}
 
 
 def _parts(module: nn.Module) -> tuple[str, ...]:

@@ -60,6 +60,8 @@ class Layer:
         Whether training leaves it as it is.
     exact : bool
         Whether it computes in the precision of the weights in training too.
+    needs_two : bool
+        Whether a batch statistic in it has one value an image, so that training takes batches of two at least.
     parts : tuple of str
         Parts of a ready-made row that count as blocks; where one is several modules, they are joined by ``+``.
     frozen_parts : tuple of str
@@ -87,6 +89,7 @@ class Layer:
     block: str = ""
     frozen: bool = False
     exact: bool = False
+    needs_two: bool = False
     parts: tuple[str, ...] = ()
     frozen_parts: tuple[str, ...] = ()
 

@@ -1,6 +1,6 @@
 """Weights that were trained elsewhere: read from files, and fitted into a network."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -66,12 +66,13 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     return dict(content)
 
 
-def load_weights(network: ImageNetwork, plan: Plan, weights: Mapping[str, Tensor], source: str) -> None:
+def load_weights(network: ImageNetwork, plan: Plan, weights: Mapping[str, Tensor], source: str) -> frozenset[str]:
     """Put weights into a network, all but those of the output layer.
 
     The head's other layers take theirs where they fit, and are left as they are otherwise. Weights of a first
     convolution for three channels become those for one by their sum, and those for four by zeros: a grey image then
-    gives what it gave as a colour image of three equal channels, and an alpha channel changes nothing at first.
+    gives what it gave as a colour image of three equal channels, and an alpha channel changes nothing at first. The
+    mean and deviation of three channels become their averages for one, and are joined by the network's own for four.
 
     Parameters
     ----------
@@ -85,6 +86,11 @@ def load_weights(network: ImageNetwork, plan: Plan, weights: Mapping[str, Tensor
     source : str
         What error messages call the weights.
 
+    Returns
+    -------
+    frozenset of str
+        Rows that were left as they are, wholly or in part.
+
     Raises
     ------
     ValueError
@@ -96,25 +102,63 @@ def load_weights(network: ImageNetwork, plan: Plan, weights: Mapping[str, Tensor
         weights = _under_our_names(own, weights)
     blocks = {layer.name: layer.block for layer in plan.layers}
     first = next((name for name, value in own.items() if value.ndim == 4), None)
-    faults, chosen = [], {}
+    faults, chosen, left = [], {}, set()
     for name, value in own.items():
         row = name.split(".")[1]
-        if row == "output":
-            continue
-        given = weights.get(name)
+        given = None if row == "output" else weights.get(name)
         if given is not None and name == first:
             given = _for_channels(given, value.shape[1])
+        elif given is not None and blocks[row] == "":
+            given = _statistics_for_channels(given, value)
         if given is not None and given.shape == value.shape:
             chosen[name] = given
-        elif blocks[row] not in ("head", ""):
+            continue
+        left.add(row)
+        if blocks[row] not in ("head", ""):
             found = "missing" if given is None else f"{_times(given)} in place of {_times(value)}"
             faults.append(f"{name.removeprefix('layers.')} ({found})")
-    if faults:
-        more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-        raise ValueError(f"{source} is of another network: {', '.join(faults[:_SHOWN])}{more}.")
+    refuse_faults(source, faults)
     with torch.no_grad():
         for name, value in chosen.items():
             own[name].copy_(value)
+    return frozenset(left)
+
+
+def refuse_faults(source: str, faults: Iterable[str]) -> None:
+    """Raise a ValueError that names the first few of what keeps weights from fitting, if there is anything."""
+    faults = list(faults)
+    if faults:
+        more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+        raise ValueError(f"{source} is of another network: {', '.join(faults[:_SHOWN])}{more}.")
+
+
+def differences(plan: Plan, other: Plan) -> list[str]:
+    """What weights do not show of two networks whose weights fit: rows before the head that compute something else.
+
+    Parameters
+    ----------
+    plan : Plan
+        The network that is to have the weights.
+    other : Plan
+        The one that they were trained in.
+
+    Returns
+    -------
+    list of str
+        One text a row; empty where the rows with parameters have other names, so that rows cannot be compared.
+    """
+    here, there = (
+        {row.name: row for row in p.layers if row.block != "head" and row.kind != "dropout"} for p in (plan, other)
+    )
+    if [name for name in here if here[name].n_parameters] != [name for name in there if there[name].n_parameters]:
+        return []
+    faults = [f"{name} ({'missing' if name in here else 'not here'})" for name in sorted(set(here) ^ set(there))]
+    for name in [name for name in here if name in there]:
+        for setting in ("kind", "stride", "dilation", "padding_mode"):
+            mine, theirs = getattr(here[name], setting), getattr(there[name], setting)
+            if mine != theirs:
+                faults.append(f"{name} ({setting} {theirs} in place of {mine})")
+    return faults
 
 
 def _under_our_names(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -133,6 +177,13 @@ def _for_channels(weight: Tensor, n_channels: int) -> Tensor:
     if n_channels == 1:
         return weight.sum(dim=1, keepdim=True)
     return torch.cat([weight, torch.zeros_like(weight[:, :1])], dim=1)
+
+
+def _statistics_for_channels(values: Tensor, own: Tensor) -> Tensor:
+    """Mean or deviation of three channels, ``(3, 1, 1)``, for as many as a network's own."""
+    if len(values) != 3 or len(own) not in (1, 4):
+        return values
+    return values.mean(dim=0, keepdim=True) if len(own) == 1 else torch.cat([values, own[3:].to(values)])
 
 
 def _times(value: Tensor) -> str:

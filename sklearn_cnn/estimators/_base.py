@@ -24,6 +24,7 @@ from sklearn_cnn.estimators._network import (
     NetworkRecipe,
     PicklesNetwork,
     blank_network,
+    fitted_estimator,
     unchanged_on_failure,
 )
 from sklearn_cnn.estimators._sample import Sample, check_range, check_weights, survey, warn_of_another_range
@@ -197,6 +198,9 @@ class BaseCNN(PicklesNetwork, BaseEstimator, metaclass=ABCMeta):
             check_range(*statistics.range, precision)
             if held_out is not None:
                 check_range(*survey(held_out, statistics=False).range, precision)
+            if isinstance(self.weights, BaseEstimator) and not resume:
+                trained = fitted_estimator(self.weights, "weights")._pixel_range
+                warn_of_another_range(statistics.range, trained, fractions=sample.images.dtype != np.uint8, depth=5)
             batch_size = _batch_size(self.batch_size, len(sample.rows))
             _check_batches(plan, len(sample.rows), batch_size)
 
@@ -301,7 +305,7 @@ class BaseCNN(PicklesNetwork, BaseEstimator, metaclass=ABCMeta):
                     f"trainable_blocks={self.trainable_blocks} would leave blocks as they were drawn at random; pass "
                     f"weights=, or use trainable_blocks='all'."
                 )
-            network = recipe.network(plan, self.image_shape_, statistics, seed, double=precision == "float64")
+            network, _ = recipe.network(plan, self.image_shape_, statistics, seed, double=precision == "float64")
         network.training_dtype = torch.bfloat16 if precision == "bfloat16" else None
         return network
 
@@ -408,7 +412,7 @@ class BaseCNN(PicklesNetwork, BaseEstimator, metaclass=ABCMeta):
             look=seen.see,
         )
         check_range(*seen.range, self.precision_)
-        warn_of_another_range(seen.range, self._pixel_range, fractions=images.dtype != np.uint8)
+        warn_of_another_range(seen.range, self._pixel_range, fractions=images.dtype != np.uint8, depth=3)
         return outputs
 
     def plan(
@@ -492,11 +496,13 @@ def _check_batches(plan: Plan, n: int, batch_size: int) -> None:
     if smallest > 1:
         return
     for layer in plan.layers:
-        if layer.kind == "batch_norm" and layer.output_shape[1:] == (1, 1) and not layer.frozen:
+        if layer.needs_two and not layer.frozen:
             cause = "batch_size=1" if n > 1 else "a single image"
+            named = plan.note or layer.kind == "module"
+            otherwise = "" if named else ", normalization=None, or fewer blocks"
             raise ValueError(
                 f"{cause} leaves one value for the batch statistics of {layer.name}, whose maps are 1×1; use "
-                f"batch_size >= 2 and at least 2 images, normalization=None, or fewer blocks."
+                f"batch_size >= 2 and at least 2 images{otherwise}."
             )
 
 

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_cnn.architectures._build import ImageNetwork
 from sklearn_cnn.architectures._plan import Layer, Plan
 from sklearn_cnn.estimators._network import NetworkRecipe, PicklesNetwork, fitted_estimator, unchanged_on_failure
-from sklearn_cnn.estimators._sample import check_range
+from sklearn_cnn.estimators._sample import check_range, warn_of_another_range
 from sklearn_cnn.images._moments import Moments
 from sklearn_cnn.images._reading import read_images, refuse_unreadable
 from sklearn_cnn.images._shape import ImageShape
@@ -159,27 +159,27 @@ class CNNFeatureExtractor(PicklesNetwork, ClassNamePrefixFeaturesOutMixin, Trans
                 statistics.update(pixels)
             check_range(*statistics.range, "float32")
             if isinstance(self.architecture, str):
-                weights = None if isinstance(self.weights, str) and self.weights == "random" else self.weights
-                recipe = NetworkRecipe(self.architecture, weights, standardize=True, dropout=0.0)
-                # One output: the head is there to be cut off.
-                plan = recipe.plan(self.image_shape_, 1)
-                seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-                network = recipe.network(plan, self.image_shape_, statistics, seed)
+                trained, network, plan, drawn = self._make(self.architecture, statistics)
+                architecture = self.architecture
             else:
-                source = fitted_estimator(self.architecture, "architecture")
-                if source.image_shape_.channels_first != self.image_shape_.channels_first:
+                trained = fitted_estimator(self.architecture, "architecture")
+                if trained.image_shape_.channels_first != self.image_shape_.channels_first:
                     raise ValueError(
                         f"the images are {self.image_shape_}, but the estimator of architecture= was fitted on "
-                        f"{source.image_shape_}."
+                        f"{trained.image_shape_}."
                     )
-                network, plan = deepcopy(source.module_), source.plan_
+                network, plan, drawn = deepcopy(trained.module_), trained.plan_, frozenset[str]()
+                architecture = trained._architecture
             row = _row(plan, self.layer)
+            _refuse_drawn(plan, row, drawn)
+            self._pixel_range = statistics.range if trained is None else trained._pixel_range
+            warn_of_another_range(statistics.range, self._pixel_range, fractions=images.dtype != np.uint8, depth=3)
             self.layer_ = row.name
             self.plan_ = plan
             self.module_ = network.to(device).eval()
             self.device_ = str(device)
             shape = row.output_shape
-            self._architecture = self.architecture if isinstance(self.architecture, str) else source._architecture
+            self._architecture = architecture
             self._pooled = self.layer == "embedding" and len(shape) == 3
             self._n_features_out = int(shape[0] if self._pooled else np.prod(shape))
         return self
@@ -213,7 +213,19 @@ class CNNFeatureExtractor(PicklesNetwork, ClassNamePrefixFeaturesOutMixin, Trans
             look=seen.see,
         )
         check_range(*seen.range, "float32")
+        warn_of_another_range(seen.range, self._pixel_range, fractions=images.dtype != np.uint8, depth=3)
         return features.astype(np.float32, copy=False)
+
+    def _make(self, architecture: str, statistics: Moments) -> tuple[Any, ImageNetwork, Plan, frozenset[str]]:
+        """The network of a name: the estimator that its weights are from, if any, itself, its plan, what was drawn."""
+        weights = None if isinstance(self.weights, str) and self.weights == "random" else self.weights
+        recipe = NetworkRecipe(architecture, weights, standardize=True, dropout=0.0)
+        # One output: the head is there to be cut off.
+        plan = recipe.plan(self.image_shape_, 1)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        network, drawn = recipe.network(plan, self.image_shape_, statistics, seed)
+        trained = fitted_estimator(weights, "weights") if isinstance(weights, BaseEstimator) else None
+        return trained, network, plan, drawn
 
     def _features(self, images: torch.Tensor) -> torch.Tensor:
         maps = self.module_.maps(images, self.layer_)
@@ -234,3 +246,15 @@ def _row(plan: Plan, layer: str) -> Layer:
             f"layer={layer!r} is no row of the plan; these are: 'embedding', {', '.join(map(repr, rows))}."
         )
     return rows[name]
+
+
+def _refuse_drawn(plan: Plan, row: Layer, drawn: frozenset[str]) -> None:
+    """Refuse features that come from layers of the head for which no weights were loaded."""
+    names = [layer.name for layer in plan.layers]
+    before = plan.layers[: names.index(row.name) + 1]
+    missing = [layer.name for layer in before if layer.name in drawn and layer.n_parameters]
+    if missing:
+        raise ValueError(
+            f"layer={row.name!r} is computed with {missing[0]}, for which weights= has none that fit these images; "
+            f"take a row before that one, or weights='random'."
+        )

@@ -26,7 +26,7 @@ from sklearn_cnn.architectures._modules import (
 )
 from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.architectures._spec import auto_filters, conv_architecture
-from sklearn_cnn.architectures._weights import load_weights, read_weights
+from sklearn_cnn.architectures._weights import differences, load_weights, read_weights, refuse_faults
 from sklearn_cnn.images._moments import Moments
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.training._device import available_devices
@@ -116,7 +116,7 @@ class NetworkRecipe:
 
     def network(
         self, plan: Plan, shape: ImageShape, statistics: Moments, seed: int, *, double: bool = False
-    ) -> ImageNetwork:
+    ) -> tuple[ImageNetwork, frozenset[str]]:
         """The network of a plan, its weights drawn or loaded.
 
         Parameters
@@ -134,8 +134,10 @@ class NetworkRecipe:
 
         Returns
         -------
-        ImageNetwork
+        network : ImageNetwork
             On the CPU.
+        drawn : frozenset of str
+            Rows that were drawn although weights were loaded, since those had none that fit.
 
         Raises
         ------
@@ -148,9 +150,13 @@ class NetworkRecipe:
         for module in network.modules():
             if isinstance(module, Standardize):
                 module.set_statistics(*self._standard(statistics, backbone))
-        if self.weights is not None:
-            load_weights(network, plan, *self._read_weights())
-        return network
+        if self.weights is None:
+            return network, frozenset()
+        weights, source = self._read_weights()
+        drawn = load_weights(network, plan, weights, source)
+        if isinstance(self.weights, BaseEstimator):
+            refuse_faults(source, differences(plan, fitted_estimator(self.weights, "weights").plan_))
+        return network, drawn
 
     def _check_download(self, shape: ImageShape) -> None:
         """Refuse to fetch weights that cannot fit, since small images have other first layers."""
@@ -186,7 +192,8 @@ class NetworkRecipe:
         trained = backbone or self._entry
         if trained is None or self.weights is None or low < 0:  # below 0: normalised before
             return statistics.center, statistics.std
-        white = 255.0 if high > 1 else 1.0
+        # Of integers of so many bits, 8 at least.
+        white = 2.0 ** max(8, int(high).bit_length()) - 1 if high > 1 else 1.0
         own = [np.asarray(values) * white for values in (trained.mean, trained.std)]
         n_channels = len(statistics.center)
         if n_channels != len(trained.mean):

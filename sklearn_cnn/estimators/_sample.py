@@ -80,10 +80,12 @@ def check_range(low: float, high: float, precision: str) -> None:
         )
 
 
-def warn_of_another_range(now: tuple[float, float], fitted: tuple[float, float], *, fractions: bool) -> None:
+def warn_of_another_range(
+    now: tuple[float, float], fitted: tuple[float, float], *, fractions: bool, depth: int
+) -> None:
     """Warn where pixels look like 0-1 at fit and 0-255 now, or the other way round.
 
-    `fractions`: whether the pixels are floats.
+    `fractions`: whether the pixels are floats; `depth`: calls from here to the user's.
     """
     (low, high), ratio = now, 16
     brighter = fitted[1] <= 1 < high and high >= ratio * fitted[1] > 0
@@ -92,8 +94,8 @@ def warn_of_another_range(now: tuple[float, float], fitted: tuple[float, float],
     darker = fitted[0] >= 0 and fitted[1] >= ratio * high > 0 and (scaled or low < 0)
     if brighter or darker:
         warnings.warn(
-            f"the pixels of X go from {low:.3g} to {high:.3g}, but those of the training images went from "
+            f"the pixels of X go from {low:.3g} to {high:.3g}, but those that the network was trained on went from "
             f"{fitted[0]:.3g} to {fitted[1]:.3g}; scale them the same way.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=depth + 1,
         )

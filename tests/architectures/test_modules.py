@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_cnn import CNNClassifier
+from sklearn_cnn import CNNClassifier, CNNRegressor
 from sklearn_cnn.architectures._build import build_network, initialize
 from sklearn_cnn.architectures._modules import (
     catalog_weights,
@@ -171,8 +171,29 @@ def test_errors_of_the_callable_and_of_its_module_pass_through():
         def forward(self, x):
             raise KeyError("the module's own")
 
-    with pytest.raises(KeyError, match="the module's own"):
+    with pytest.raises(KeyError, match="the module's own") as caught:
         classifier(lambda *_: Broken()).fit(X, y)
+    assert caught.value.__notes__ == [
+        "The network of architecture= failed on a first blank image, of shape (1, 1, 10, 12)."
+    ]
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.BatchNorm1d(5), nn.Sequential(nn.Unflatten(1, (5, 1, 1)), nn.BatchNorm2d(5), nn.Flatten())]
+)
+@pytest.mark.parametrize(("images", "batch_size", "cause"), [(4, 1, "batch_size=1"), (1, 8, "a single image")])
+def test_a_module_whose_batch_statistics_need_two_images_says_so(norm, images, batch_size, cause):
+    def normed(image_shape, n_outputs):
+        return nn.Sequential(nn.Flatten(), nn.Linear(image_shape.n_values, 5), norm, nn.Linear(5, n_outputs))
+
+    def wide(image_shape, n_outputs):
+        return nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(image_shape.n_values, n_outputs))
+
+    reg = CNNRegressor(architecture=normed, batch_size=batch_size, max_epochs=1)
+    with pytest.raises(ValueError, match=rf"^{cause} leaves one value for .* of network, .* at least 2 images\.$"):
+        reg.fit(X[:images], np.arange(images))
+    reg.set_params(batch_size=3).fit(X[:4], np.arange(4))
+    reg.set_params(architecture=wide, batch_size=1).fit(X[:4], np.arange(4))
 
 
 def test_a_failing_factory_leaves_the_global_generator_and_the_estimator_as_they_were():

@@ -14,7 +14,7 @@ from sklearn_cnn.architectures._build import build_network, initialize
 from sklearn_cnn.architectures._catalog import plan_named
 from sklearn_cnn.architectures._conv_blocks import plan_conv_blocks
 from sklearn_cnn.architectures._spec import conv_architecture
-from sklearn_cnn.architectures._weights import load_weights, read_weights
+from sklearn_cnn.architectures._weights import differences, load_weights, read_weights
 from tests.architectures.settings import DEFAULTS
 
 
@@ -198,6 +198,21 @@ def test_a_grey_image_or_one_with_an_alpha_channel_gives_what_its_colour_image_g
         torch.testing.assert_close(network(images), colour(shown), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("n_channels", "mean", "std"), [(1, [4.0], [3.0]), (4, [1.0, 2.0, 9.0, 7.0], [2.0, 3.0, 4.0, 8.0])]
+)
+def test_statistics_of_three_channels_do_for_one_and_for_four(n_channels, mean, std):
+    weights = network_of(plan_of()).state_dict()
+    weights["layers.standardize.mean"] = torch.tensor([1.0, 2.0, 9.0]).view(3, 1, 1)
+    weights["layers.standardize.std"] = torch.tensor([2.0, 3.0, 4.0]).view(3, 1, 1)
+    plan = plan_of((n_channels, 16, 16))
+    network = network_of(plan)
+    network.layers["standardize"].set_statistics(np.full(n_channels, 7.0), np.full(n_channels, 8.0))
+    load_weights(network, plan, weights, "the file")
+    assert network.layers["standardize"].mean.flatten().tolist() == mean
+    assert network.layers["standardize"].std.flatten().tolist() == std
+
+
 @pytest.mark.parametrize("n_channels", [2, 5])
 def test_other_numbers_of_channels_are_refused(n_channels):
     plan = plan_of((n_channels, 16, 16))
@@ -242,9 +257,10 @@ def test_hidden_layers_of_the_head_are_loaded_where_they_fit_and_kept_where_not(
         plan = plan_of(hidden_layer_sizes=(width,))
         network = network_of(plan, seed=5)
         drawn = network.layers["dense1"].weight.clone()
-        load_weights(network, plan, weights, "the file")
+        left = load_weights(network, plan, weights, "the file")
         expected = weights["layers.dense1.weight"] if loaded else drawn
         assert torch.equal(network.layers["dense1"].weight, expected)
+        assert left == ({"output"} if loaded else {"output", "dense1"})
 
 
 def test_the_output_layer_is_not_loaded_even_where_it_fits():
@@ -289,6 +305,37 @@ def test_weights_in_another_order_are_refused():
     backwards = OrderedDict(reversed(foreign(network).items()))
     with pytest.raises(ValueError, match=r"is of another network: stem_conv\.weight"):
         load_weights(network, plan, backwards, "the file")
+
+
+# What weights do not show.
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"activation": "gelu"}, ["block1_gelu (not here)", "block1_relu (missing)"]),
+        ({"standardize": False}, ["standardize (missing)"]),
+        ({"pooling": "avg"}, ["block1_pool (kind avg_pool in place of max_pool)"]),
+        ({"stride": 2}, ["block1_conv (stride (2, 2) in place of (1, 1))"]),
+        ({"dilation": 2}, ["block1_conv (dilation (2, 2) in place of (1, 1))"]),
+        ({"padding_mode": "reflect"}, ["block1_conv (padding_mode reflect in place of zeros)"]),
+    ],
+    ids=str,
+)
+def test_networks_with_the_same_weights_differ_in_what_they_do_with_them(settings, message):
+    found = differences(plan_of(), plan_of(**settings))
+    assert set(message) <= set(found)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"dropout": 0.4}, {"hidden_layer_sizes": ()}, {"input_shape": (3, 20, 24)}], ids=str
+)
+def test_networks_of_other_heads_and_images_do_not_differ_before_the_head(settings):
+    assert differences(plan_of(), plan_of(**settings)) == []
+
+
+def test_networks_of_other_rows_cannot_be_compared():
+    assert differences(plan_of(), plan_named("resnet18", (3, 16, 16), 3)) == []
 
 
 # Frozen rows.

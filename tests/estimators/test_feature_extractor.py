@@ -137,6 +137,10 @@ def test_pixels_of_trained_weights_are_standardised_as_those_were_trained(tmp_pa
     np.testing.assert_allclose(standardize.mean.flatten(), [0.485, 0.456, 0.406], rtol=1e-6)
     np.testing.assert_allclose(standardize.std.flatten(), [0.229, 0.224, 0.225], rtol=1e-6)
     np.testing.assert_allclose(of_bytes.transform(COLOUR), of_fractions.transform(COLOUR / 255.0), rtol=1e-4, atol=1e-5)
+    of_words = CNNFeatureExtractor(weights=tmp_path / "resnet18.pth").fit(COLOUR.astype(np.uint16) * 257)
+    np.testing.assert_allclose(
+        of_words.transform(COLOUR.astype(np.uint16) * 257), of_bytes.transform(COLOUR), rtol=1e-3, atol=1e-4
+    )
     grey = CNNFeatureExtractor(weights=tmp_path / "resnet18.pth").fit(COLOUR[..., 0])
     assert grey.module_.layers["standardize"].mean.flatten().tolist() == pytest.approx([255 * 0.449])
 
@@ -271,6 +275,41 @@ def test_other_images_than_those_of_fit_are_refused():
 def test_images_of_another_shape_than_the_estimators_are_refused(fitted):
     with pytest.raises(ValueError, match=r"the images are 32×32×3, but the estimator of architecture= .* on 8×8×1"):
         CNNFeatureExtractor(fitted).fit(COLOUR)
+
+
+@pytest.mark.parametrize("how", ["architecture", "weights", "named"])
+def test_images_on_another_scale_than_before_give_a_warning(fitted, how):
+    images = X.repeat(2, 1).repeat(2, 2)
+    if how == "architecture":
+        extractor, images = CNNFeatureExtractor(fitted), X
+    elif how == "weights":
+        named = CNNClassifier(architecture="lenet5", max_epochs=1, random_state=0).fit(images, y)
+        extractor = CNNFeatureExtractor("lenet5", weights=named)
+    else:
+        extractor = random_extractor()
+    extractor.fit(images).transform(images)
+    with pytest.warns(UserWarning, match="trained on went from 0 to 16; scale them the same way") as caught:
+        extractor.transform(images / 16)
+    assert [warning.filename for warning in caught] == [__file__]
+    if how != "named":
+        with pytest.warns(UserWarning, match="trained on went from 0 to 16; scale them the same way") as caught:
+            extractor.fit(images / 16)
+        assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_layers_of_the_head_without_weights_are_refused(tmp_path):
+    images = X.repeat(4, 1).repeat(4, 2)
+    source = CNNClassifier(architecture="lenet5", max_epochs=1, random_state=0).fit(images, y)
+    other = X.repeat(5, 1).repeat(5, 2)  # whose head has other shapes
+    for layer in ("dense1", "dense2", "output"):
+        with pytest.raises(ValueError, match=rf"layer='{layer}' is computed with dense1, for which weights= has none"):
+            CNNFeatureExtractor("lenet5", weights=source, layer=layer).fit(other)
+    assert CNNFeatureExtractor("lenet5", weights=source, layer="flatten").fit_transform(other).shape[0] == len(X)
+    assert CNNFeatureExtractor("lenet5", weights=source, layer="dense2").fit_transform(images).shape == (120, 84)
+    with pytest.raises(ValueError, match="layer='output' is computed with output"):
+        CNNFeatureExtractor("lenet5", weights=source, layer="output").fit(images)
+    assert random_extractor("lenet5", layer="output").fit_transform(images).shape == (120, 1)
+    assert CNNFeatureExtractor(source, layer="output").fit_transform(images).shape == (120, 10)
 
 
 def test_an_unknown_layer_is_refused_with_those_there_are():

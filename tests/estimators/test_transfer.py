@@ -211,6 +211,25 @@ def test_weights_of_another_network_are_refused(source):
         transfer(source, filters=(7, 8, 10)).fit(X, y)
 
 
+@pytest.mark.parametrize("settings", [{"activation": "gelu"}, {"standardize": False}, {"pooling": "avg"}], ids=str)
+def test_weights_of_a_network_that_computes_something_else_are_refused(source, settings):
+    clf = transfer(source, **settings)
+    if settings == {"standardize": False}:
+        clf = transfer(transfer(None, **settings).fit(X, y))
+    with pytest.raises(
+        ValueError, match=r"weights=CNNClassifier\(\.\.\.\) is of another network: (block1|standardize)"
+    ):
+        clf.fit(X, y)
+
+
+def test_images_on_another_scale_than_those_of_the_weights_give_a_warning(source):
+    with pytest.warns(
+        UserWarning, match=r"from 0 to 1, but those that the network was trained on went from 0 to 16"
+    ) as c:
+        transfer(source, max_epochs=1).fit(X / 16, y)
+    assert [warning.filename for warning in c] == [__file__]
+
+
 # In scikit-learn's tools.
 
 
