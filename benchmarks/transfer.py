@@ -16,6 +16,7 @@ from data import read_idx_folder
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from transfer_digits import few_of_each
 
 from sklearn_cnn import CNNClassifier, CNNFeatureExtractor
 
@@ -52,10 +53,7 @@ def main():
     }
     found = {name: {"accuracy": [], "seconds": []} for name in contestants}
     for seed in range(arguments.seeds):
-        rng = np.random.default_rng(seed)
-        few = np.concatenate(
-            [rng.choice(np.flatnonzero(y == label), arguments.images, replace=False) for label in np.unique(y)]
-        )
+        few = few_of_each(y, arguments.images, seed)
         for name, make in contestants.items():
             clf, start = make(seed), time.perf_counter()
             clf.fit(enlarged(X[few]), y[few])
