@@ -27,7 +27,7 @@ def main():
     arguments = parser(__doc__, data=True)
     arguments.add_argument("--weights", type=Path, required=True, help="file of ImageNet weights")
     arguments.add_argument("--images", type=int, default=20, help="training images of each class")
-    arguments.add_argument("--epochs", type=int, default=20)
+    arguments.add_argument("--epochs", type=int, default=10)
     arguments.add_argument("--test-images", type=int, default=2000)
     arguments.add_argument("--seeds", type=int, default=5)
     arguments = arguments.parse_args()
@@ -40,12 +40,11 @@ def main():
 
     contestants = {
         "from scratch": lambda seed: network(seed),
-        "trainable_blocks='all', backbone_lr=0.001": lambda seed: network(
-            seed, weights=arguments.weights, backbone_lr=0.001
+        "trainable_blocks='all'": lambda seed: network(seed, weights=arguments.weights),
+        "trainable_blocks='all', backbone_lr=0.003": lambda seed: network(
+            seed, weights=arguments.weights, backbone_lr=0.003
         ),
-        "trainable_blocks=3, backbone_lr=0.001": lambda seed: network(
-            seed, weights=arguments.weights, trainable_blocks=3, backbone_lr=0.001
-        ),
+        "trainable_blocks=3": lambda seed: network(seed, weights=arguments.weights, trainable_blocks=3),
         "trainable_blocks=0": lambda seed: network(seed, weights=arguments.weights, trainable_blocks=0),
         "CNNFeatureExtractor and LogisticRegression": lambda seed: make_pipeline(
             CNNFeatureExtractor(NAME, weights=arguments.weights), StandardScaler(), LogisticRegression(max_iter=1000)

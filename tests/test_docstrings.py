@@ -9,6 +9,7 @@ from numpydoc.docscrape import NumpyDocString
 from numpydoc.validate import validate
 
 import sklearn_cnn
+import sklearn_cnn.inspection
 from sklearn_cnn.architectures._plan import Layer, Plan
 from sklearn_cnn.exceptions import NonFiniteLossError
 from sklearn_cnn.images._shape import ImageShape
@@ -16,8 +17,10 @@ from sklearn_cnn.images._source import ImageSource
 
 PUBLIC = [getattr(sklearn_cnn, name) for name in sklearn_cnn.__all__]
 ESTIMATORS = [name for name in sklearn_cnn.__all__ if inspect.isclass(getattr(sklearn_cnn, name))]
+INSPECTION = [getattr(sklearn_cnn.inspection, name) for name in sklearn_cnn.inspection.__all__]
 CLASSES = [
     *PUBLIC,
+    *INSPECTION,
     Plan,
     Layer,
     ImageShape,

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import sklearn_cnn
+import sklearn_cnn.datasets
+import sklearn_cnn.inspection
 
 ROOT = Path(sklearn_cnn.__file__).parent
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
@@ -22,6 +24,7 @@ MAY_IMPORT = {
     "training": {"images"},
     "estimators": {"images", "architectures", "preprocessing", "training"},
     "datasets": {"images", "preprocessing"},
+    "inspection": {"images", "architectures", "preprocessing", "training", "estimators"},
 }
 
 
@@ -36,10 +39,13 @@ def imports(path):
             yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "sklearn_cnn")
 
 
-def test_public_names_resolve_and_are_sorted():
-    assert sklearn_cnn.__all__ == sorted(sklearn_cnn.__all__)
-    for name in sklearn_cnn.__all__:
-        assert getattr(sklearn_cnn, name).__doc__
+@pytest.mark.parametrize(
+    "module", [sklearn_cnn, sklearn_cnn.datasets, sklearn_cnn.inspection], ids=lambda m: m.__name__
+)
+def test_public_names_resolve_and_are_sorted(module):
+    assert module.__all__ == sorted(module.__all__)
+    for name in module.__all__:
+        assert getattr(module, name).__doc__
 
 
 def test_every_module_imports():

@@ -15,7 +15,7 @@ from sklearn_cnn import CNNClassifier, list_architectures
 
 @pytest.fixture(scope="module")
 def digits():
-    """Digits of 28×28 pixels: 3,000 of MNIST, where MNIST is a folder with its idx files; else the 8×8 ones enlarged."""
+    """Digits of 28×28 pixels: 3,000 of MNIST where that names a folder with its idx files, else 8×8 ones enlarged."""
     folder = os.environ.get("MNIST")
     if folder:
         images = np.frombuffer((Path(folder) / "train-images-idx3-ubyte").read_bytes(), np.uint8, offset=16)

@@ -1,0 +1,91 @@
+"""What the displays share: pictures, and grids of them inside one axes."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklearn_cnn._optional import import_optional
+
+Limits = tuple[float, float]
+"""What is drawn black and what white."""
+
+
+def import_pyplot(purpose: str) -> Any:
+    """Import ``matplotlib.pyplot``, or raise an ImportError that names the extra."""
+    return import_optional("matplotlib.pyplot", package="matplotlib", extra="plot", purpose=purpose)
+
+
+def axes_for(ax: Any, purpose: str, size: tuple[float, float]) -> Any:
+    """The axes to draw in: those given, or those of a new figure of so many inches."""
+    if ax is not None:
+        return ax
+    pyplot = import_pyplot(purpose)
+    return pyplot.subplots(figsize=size, layout="constrained")[1]
+
+
+def grid_inside(ax: Any, n_rows: int, n_columns: int, **settings: Any) -> NDArray[Any]:
+    """Hide an axes and make a grid of axes in its place.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        The place.
+    n_rows, n_columns : int
+        Size of the grid.
+    **settings
+        Of the grid, such as ``width_ratios``.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_columns), of Axes
+        Without ticks; those in which nothing is drawn should be switched off.
+    """
+    ax.set_axis_off()
+    place = ax.get_subplotspec()
+    if place is None:  # made by hand, so that no layout looks after it
+        box = ax.get_position()
+        sides = {"left": box.x0, "right": box.x1, "bottom": box.y0, "top": box.y1}
+        grid = ax.figure.add_gridspec(n_rows, n_columns, **sides, **settings)
+    else:
+        grid = place.subgridspec(n_rows, n_columns, **settings)
+    axes: NDArray[Any] = np.empty((n_rows, n_columns), dtype=object)
+    for row, column in np.ndindex(n_rows, n_columns):
+        made = ax.figure.add_subplot(grid[row, column])
+        made.set(xticks=[], yticks=[])
+        axes[row, column] = made
+    return axes
+
+
+def limits_of(pictures: NDArray[Any]) -> Limits:
+    """Black and white of images: 0 and 255 of bytes, 0 and 1 of fractions, else the least and the largest value."""
+    if pictures.dtype == np.uint8:
+        return 0.0, 255.0
+    low, high = float(pictures.min()), float(pictures.max())
+    if pictures.dtype == np.bool_ or (low >= 0 and 0.5 < high <= 1):
+        return 0.0, 1.0
+    return (low, high) if high > low else (low - 0.5, low + 0.5)
+
+
+def draw_picture(ax: Any, picture: NDArray[Any], limits: Limits) -> Any:
+    """Draw one image, grey or in colour; of other numbers of channels than 3 and 4 their mean.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+        Where.
+    picture : ndarray of shape (height, width) or (height, width, channels)
+        The image.
+    limits : (float, float)
+        What is black and what white.
+
+    Returns
+    -------
+    matplotlib.image.AxesImage
+        What was drawn.
+    """
+    low, high = limits
+    if picture.ndim == 3 and picture.shape[2] in (3, 4):
+        return ax.imshow(np.clip((picture.astype(np.float64) - low) / (high - low), 0, 1), interpolation="nearest")
+    grey = picture if picture.ndim == 2 else picture.mean(axis=2)
+    return ax.imshow(grey, cmap="gray", vmin=low, vmax=high, interpolation="nearest")

@@ -1,0 +1,309 @@
+"""Which pixels an output hangs on."""
+
+import warnings
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from sklearn_cnn.architectures._build import ImageNetwork
+from sklearn_cnn.architectures._plan import Layer, Plan
+from sklearn_cnn.inspection._activations import recording
+from sklearn_cnn.inspection._subject import Subject, batches_of, dtype_of, look_at, spare_copy
+from sklearn_cnn.training._inference import prediction_batch_size
+
+GRADIENT_BYTES = 256 * 2**20
+"""What all maps of a batch may take where gradients are computed, which keeps them all."""
+
+_READY_MADE_MAPS = 64
+"""Values of a ready-made part's maps for each of the image: ResNet-50 has 60 at 224×224 pixels."""
+
+_FEWEST_STEPS, _MOST_STEPS = 16, 1024
+
+_METHODS = ("grad_cam", "gradient", "integrated_gradients", "occlusion")
+
+
+def saliency(estimator: Any, X: Any, method: str = "grad_cam", target: Any = None) -> NDArray[np.float32]:
+    """Compute how much each pixel counts for an output of a network.
+
+    Read more in the user guide.
+
+    Parameters
+    ----------
+    estimator : CNNClassifier, CNNRegressor, or pipeline or search
+        Fitted; a pipeline ends in one, and a search is over either.
+    X : array-like of images
+        As for its ``predict``.
+    method : {"grad_cam", "gradient", "integrated_gradients", "occlusion"}, default="grad_cam"
+        How it is found out:
+
+        - ``"grad_cam"``: the maps of the last convolution, each times the mean of its gradient, added up; what
+          speaks for the output remains, enlarged to the image [1]_. Coarse, and the least noisy. In a ready-made
+          network the last map of more than one pixel.
+        - ``"gradient"``: the size of the output's gradient for each pixel, the largest of the channels [2]_.
+        - ``"integrated_gradients"``: the mean gradient on the way from a baseline, the image whose pixels are all
+          0, to the image, times their difference; the channels are added up [3]_. Signed: what is below 0 speaks
+          against the output. All pixels add up to the difference of the output between image and baseline. The
+          steps double until they do but for 1% of it and 0.001, up to 1,024 of them.
+        - ``"occlusion"``: how much the output sinks where a square of the image's mean colour covers a place,
+          the mean of the squares that cover it [4]_. The squares are a seventh of the shorter side wide, at
+          least 2 pixels, and overlap by half. It takes no gradient, but about 170 predictions for an image.
+    target : label or int, default=None
+        The class whose logit is looked at, by default for each image the predicted one. With several labels an
+        image, and for a regressor, the number of the output; by default the most probable label, and the one
+        output.
+
+    Returns
+    -------
+    ndarray of shape (n, height, width)
+        In float32. Signed for ``"integrated_gradients"``, never negative for the others.
+
+    Raises
+    ------
+    ValueError
+        For an unknown method, a class that is not there, a network without a convolution where `method` is
+        ``"grad_cam"``, or a regressor of several outputs without a target.
+    TypeError
+        Where `estimator` is of another kind.
+    NotFittedError
+        Where it is not fitted.
+
+    Warns
+    -----
+    UserWarning
+        Where 1,024 steps of ``"integrated_gradients"`` were not enough for some images.
+
+    References
+    ----------
+    .. [1] Selvaraju et al., "Grad-CAM: visual explanations from deep networks via gradient-based localization",
+       2017, arXiv:1610.02391.
+    .. [2] Simonyan, Vedaldi and Zisserman, "Deep inside convolutional networks: visualising image classification
+       models and saliency maps", 2014, arXiv:1312.6034.
+    .. [3] Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", 2017, arXiv:1703.01365.
+    .. [4] Zeiler and Fergus, "Visualizing and understanding convolutional networks", 2014, arXiv:1311.2901.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_cnn import CNNClassifier
+    >>> from sklearn_cnn.inspection import saliency
+    >>> X, y = load_digits().images, load_digits().target
+    >>> clf = CNNClassifier(max_epochs=3, random_state=0).fit(X, y)
+    >>> saliency(clf, X[:5]).shape
+    (5, 8, 8)
+    >>> against = saliency(clf, X[:5], "integrated_gradients", target=3)  # what speaks for and against a 3
+    """
+    if method not in _METHODS:
+        raise ValueError(f"method is one of {', '.join(map(repr, _METHODS))}; got {method!r}.")
+    subject = look_at(estimator, X)
+    plan = subject.estimator.plan_
+    network = spare_copy(subject.estimator.module_)
+    target_of = _target_of(subject.estimator, target)
+    maps = None if method != "grad_cam" else _last_map(network, plan, subject)
+    found = np.empty((len(subject.images), *plan.input_shape[1:]), dtype=np.float32)
+    size = prediction_batch_size(plan.largest_map) if method == "occlusion" else _gradient_batch_size(plan)
+    short = []
+    # The caller may be in no_grad, inference_mode or autocast.
+    with torch.inference_mode(False), torch.autocast(torch.device(subject.estimator.device_).type, enabled=False):
+        for rows, pixels in batches_of(subject, max(size // 2, 1) if method != "occlusion" else size):
+            # Tensors made in inference mode take no part in gradients.
+            images = pixels.to(dtype_of(network)).clone()
+            with torch.no_grad():
+                index = target_of(network(images))
+            if maps is not None:
+                result = _grad_cam(network, images, index, maps)
+            elif method == "gradient":
+                result = _gradients(network, images, index)[1].abs().amax(dim=1)
+            elif method == "integrated_gradients":
+                result, error = _integrated_gradients(network, images, index, size)
+                short.append(error[: rows.stop - rows.start])
+            else:
+                result = _occlusion(network, images, index, size)
+            found[rows] = result[: rows.stop - rows.start].cpu().numpy()
+    if short:
+        _warn_of_missing_steps(torch.cat(short))
+    return found
+
+
+def _target_of(estimator: Any, target: Any) -> Callable[[Tensor], Tensor]:
+    """What gives the number of the output in question, from the outputs of a batch."""
+    if not hasattr(estimator, "_n_outputs"):
+        raise TypeError(f"saliency is of an output, and a {type(estimator).__name__} has none; pass a classifier.")
+    n_outputs, classes = estimator._n_outputs(), getattr(estimator, "classes_", None)
+    if target is None:
+        if classes is None and n_outputs > 1:
+            raise ValueError(f"the regressor has {n_outputs} outputs; say which one, target=0 to {n_outputs - 1}.")
+        return lambda outputs: outputs.argmax(dim=1)
+    choices = np.arange(n_outputs) if classes is None else classes
+    matches = [number for number, choice in enumerate(choices) if _same(choice, target)]
+    if not matches:
+        raise ValueError(f"target={target!r} is not among the {'outputs' if classes is None else 'classes'} {choices}.")
+    return lambda outputs: torch.full((len(outputs),), matches[0], device=outputs.device)
+
+
+def _same(choice: Any, target: Any) -> bool:
+    """Whether labels are equal; an array is no label."""
+    return bool(np.ndim(target) == 0 and choice == target)
+
+
+def _gradient_batch_size(plan: Plan) -> int:
+    image = prod(plan.input_shape)
+    values = sum(_READY_MADE_MAPS * image if row.kind == "module" else prod(row.output_shape) for row in plan.layers)
+    return int(np.clip(GRADIENT_BYTES // (4 * (image + values)), 1, 1024))
+
+
+def _gradients(network: ImageNetwork, images: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """The outputs in question, ``(k,)``, and their gradients by the pixels, ``(k, c, h, w)``."""
+    with torch.enable_grad():
+        images = images.detach().requires_grad_()
+        outputs = _pick(network(images), index)
+        (gradients,) = torch.autograd.grad(outputs.sum(), images)
+    return outputs.detach(), gradients
+
+
+def _pick(outputs: Tensor, index: Tensor) -> Tensor:
+    return outputs.gather(1, index[:, None])[:, 0]
+
+
+def _grad_cam(network: ImageNetwork, images: Tensor, index: Tensor, name: str) -> Tensor:
+    with torch.enable_grad(), recording(network, [name]) as seen:
+        # Without it nothing asks for a gradient: the weights do not.
+        outputs = _pick(network(images.detach().requires_grad_()), index)
+        maps = seen[name]
+        (gradients,) = torch.autograd.grad(outputs.sum(), maps)
+    weights = gradients.mean(dim=(2, 3), keepdim=True)
+    cam = (weights * maps.detach()).sum(dim=1, keepdim=True).relu()
+    return F.interpolate(cam, size=images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
+
+
+def _last_map(network: ImageNetwork, plan: Plan, subject: Subject) -> str:
+    """Name of the layer whose maps Grad-CAM weighs.
+
+    The last map that the head reads, but before any pooling: that is the last convolution, or the sum or the
+    concatenation of the last ones. Where that is a single pixel, an earlier one.
+    """
+    rows = {row.name: row for row in plan.layers}
+    ready_made = next((row.name for row in plan.layers if row.kind == "module"), None)
+    if ready_made is not None:
+        return _last_map_inside(network, ready_made, subject)
+    candidates = [row for row in plan.layers if row.kind in ("conv", "sum", "concat")]
+    if not candidates:
+        raise ValueError("method='grad_cam' looks at the maps of a convolution, and this network has none.")
+    row = rows[plan.body]
+    while not (_is_candidate(row) and prod(row.output_shape[1:]) > 1) and row.reads[0] != "input":
+        row = rows[row.reads[0]]
+    # Of images of one pixel no map has more.
+    return row.name if _is_candidate(row) else candidates[-1].name
+
+
+def _is_candidate(row: Layer) -> bool:
+    return row.kind in ("conv", "sum", "concat")
+
+
+def _last_map_inside(network: ImageNetwork, row: str, subject: Subject) -> str:
+    """The part of a ready-made row that is the last to give maps of more than one pixel."""
+    parts = [f"{row}.{name}" for name, _ in network.layers[row].named_modules() if name]
+    order: list[str] = []
+    _, pixels = next(batches_of(subject, 1))
+    hooks = [
+        network.layers.get_submodule(part).register_forward_hook(
+            lambda _, __, output, part=part: order.append(part) if _is_map(output) else None
+        )
+        for part in parts
+    ]
+    try:
+        with torch.inference_mode():
+            network(pixels)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not order:
+        raise ValueError("method='grad_cam' looks at the maps of a convolution, and this network has none.")
+    return order[-1]
+
+
+def _is_map(output: Any) -> bool:
+    return isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1
+
+
+def _integrated_gradients(network: ImageNetwork, images: Tensor, index: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Attributions ``(k, h, w)``, and by how much more than allowed their sums miss the difference, ``(k,)``.
+
+    The integral is a trapezoidal sum, so that doubled steps need the points between only. The baseline is 0.
+    """
+    at_image, gradient = _gradients(network, images, index)
+    at_baseline, first = _gradients(network, torch.zeros_like(images), index)
+    difference = (at_image - at_baseline).double()
+    allowed = 0.01 * difference.abs() + 1e-3
+    total = (gradient.double() + first.double()) / 2  # sum of the gradients, the ends counting half
+    error = torch.full_like(difference, torch.inf)
+    attribution = torch.zeros_like(total)
+    steps, fractions = _FEWEST_STEPS, np.arange(1, _FEWEST_STEPS) / _FEWEST_STEPS
+    while True:
+        going_on = (error > allowed).nonzero()[:, 0]
+        if not len(going_on):
+            break
+        total[going_on] += _sum_of_gradients(network, images[going_on], index[going_on], fractions, size)
+        attribution[going_on] = images[going_on].double() * total[going_on] / steps
+        error[going_on] = (attribution[going_on].sum(dim=(1, 2, 3)) - difference[going_on]).abs()
+        if steps == _MOST_STEPS:
+            break
+        fractions = (np.arange(steps) + 0.5) / steps
+        steps *= 2
+    return attribution.sum(dim=1), (error - allowed).clamp(min=0)
+
+
+def _sum_of_gradients(
+    network: ImageNetwork, images: Tensor, index: Tensor, fractions: NDArray[np.float64], size: int
+) -> Tensor:
+    """Add up the gradients at these fractions of the images, in batches of `size`."""
+    total = torch.zeros_like(images, dtype=torch.float64)
+    jobs = [(image, fraction) for image in range(len(images)) for fraction in fractions]
+    for start in range(0, len(jobs), size):
+        part = jobs[start : start + size]
+        rows = torch.tensor([row for row, _ in part], device=images.device)
+        scale = torch.tensor([fraction for _, fraction in part], dtype=images.dtype, device=images.device)
+        _, gradients = _gradients(network, images[rows] * scale[:, None, None, None], index[rows])
+        total.index_add_(0, rows, gradients.double())
+    return total
+
+
+def _warn_of_missing_steps(excess: Tensor) -> None:
+    n = int((excess > 0).sum())
+    if n:
+        warnings.warn(
+            f"the integrated gradients of {n} of {len(excess)} images do not add up to the difference of the output "
+            f"after {_MOST_STEPS} steps; the worst is {float(excess.max()):.3g} further off than 1% and 0.001.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _occlusion(network: ImageNetwork, images: Tensor, index: Tensor, size: int) -> Tensor:
+    height, width = images.shape[2:]
+    side = max(2, round(min(height, width) / 7))
+    tops, lefts = _starts(height, side), _starts(width, side)
+    colour = images.mean(dim=(2, 3), keepdim=True)
+    fallen = torch.zeros_like(images[:, 0])
+    covered = torch.zeros_like(images[0, 0])
+    with torch.inference_mode():
+        whole = _pick(network(images), index)
+        for top in tops:
+            for left in lefts:
+                area = (..., slice(top, top + side), slice(left, left + side))
+                hidden = images.clone()
+                hidden[area] = colour
+                fallen[area] += (whole - _pick(network(hidden), index)).clamp(min=0)[:, None, None]
+                covered[area] += 1
+    return fallen / covered
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Where squares begin that overlap by half and cover an axis."""
+    last = max(length - side, 0)
+    return sorted({*range(0, last, max(side // 2, 1)), last})

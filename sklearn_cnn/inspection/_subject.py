@@ -1,0 +1,169 @@
+"""What is looked at: a fitted estimator with its images, and a copy of its network that may be touched."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from sklearn_cnn.architectures._build import ImageNetwork
+from sklearn_cnn.estimators._network import PicklesNetwork
+from sklearn_cnn.images._reading import as_array, read_images
+from sklearn_cnn.images._shape import ImageShape, infer_image_shape
+from sklearn_cnn.images._source import ImageSource
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A fitted estimator and images, as its network takes them and as they came.
+
+    Attributes
+    ----------
+    estimator : estimator of this package
+        Fitted; the last step where a pipeline was given.
+    images : ImageSource of shape (n, ...)
+        What the last step is given.
+    pictures : ndarray of shape (n, height, width) or (n, height, width, channels)
+        The images before any preprocessing, to be drawn.
+    """
+
+    estimator: Any
+    images: ImageSource
+    pictures: NDArray[Any]
+
+
+def find_estimator(estimator: Any) -> Any:
+    """The fitted estimator of this package: itself, the best one of a search, or the last step of a pipeline.
+
+    Raises
+    ------
+    TypeError
+        Where there is none.
+    NotFittedError
+        Where it is not fitted.
+    """
+    return _steps(estimator)[-1]
+
+
+def look_at(estimator: Any, X: Any) -> Subject:
+    """Bring images through the steps before an estimator.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted estimator of this package, a pipeline that ends in one, or a search over either.
+    X : array-like of images
+        As for its ``predict``.
+
+    Returns
+    -------
+    Subject
+        What is looked at.
+
+    Raises
+    ------
+    TypeError
+        Where it is no such estimator.
+    NotFittedError
+        Where it is not fitted.
+    ValueError
+        Where the images are not such as it was fitted on.
+    """
+    *before, last = _steps(estimator)
+    shapes = [step.image_shape_ for step in (*before, last) if hasattr(step, "image_shape_")]
+    pictures = None
+    for step in before:
+        pictures = _as_pictures(X, shapes) if pictures is None else pictures
+        X = step.transform(X)
+    images = read_images(last, X, reset=False)
+    if pictures is None:
+        pictures = _drawable(images.image_shape.to_channels_first(images.images()))
+    return Subject(last, images, pictures)
+
+
+def _steps(estimator: Any) -> list[Any]:
+    """The fitted steps: transformers, and the estimator of this package."""
+    given = estimator
+    if hasattr(estimator, "best_estimator_"):
+        estimator = estimator.best_estimator_
+    before: list[Any] = []
+    if isinstance(estimator, Pipeline):
+        *before, estimator = [step for _, step in estimator.steps if step is not None and step != "passthrough"]
+    if isinstance(estimator, FrozenEstimator):
+        estimator = estimator.estimator
+    if not isinstance(estimator, PicklesNetwork):
+        raise TypeError(
+            f"an estimator of this package is looked at, or a pipeline or search that ends in one; got "
+            f"{type(given).__name__}."
+        )
+    check_is_fitted(estimator, "module_")
+    return [*before, estimator]
+
+
+def _as_pictures(X: Any, shapes: list[ImageShape]) -> NDArray[Any] | None:
+    """X as pictures, if it is images already: paths are not."""
+    if isinstance(X, ImageSource):
+        return _drawable(X.image_shape.to_channels_first(X.images()))
+    try:
+        images = np.asarray(as_array(X))
+    except ValueError:  # images of several sizes, which a later step brings to one
+        return None
+    if images.dtype.kind not in "biuf" or images.ndim < 2:
+        return None
+    shape = next((shape for shape in shapes if shape.sample_shape == images.shape[1:]), None)
+    if shape is None:
+        try:
+            shape = infer_image_shape(images.shape, None, "auto")
+        except ValueError:
+            return None
+    return _drawable(shape.to_channels_first(images))
+
+
+def _drawable(images: NDArray[Any]) -> NDArray[Any]:
+    """``(n, c, h, w)`` with the channels last, and without them where there is one."""
+    return images[:, 0] if images.shape[1] == 1 else np.moveaxis(images, 1, -1)
+
+
+def spare_copy(network: ImageNetwork) -> ImageNetwork:
+    """Copy a network for hooks and gradients: its numbers are shared, nothing else is.
+
+    So the fitted network stays as it is whatever happens, and goes on predicting in other threads meanwhile.
+
+    Parameters
+    ----------
+    network : ImageNetwork
+        Of a fitted estimator.
+
+    Returns
+    -------
+    ImageNetwork
+        In evaluation mode; none of its parameters asks for a gradient.
+    """
+    shared: dict[int, Any] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in network.parameters()}
+    shared |= {id(buffer): buffer.detach() for buffer in network.buffers()}
+    return copy.deepcopy(network, shared).eval()
+
+
+def batches_of(subject: Subject, size: int) -> Iterator[tuple[slice, Tensor]]:
+    """Go through the images of a subject: their rows, and pixels ``(k, c, h, w)`` on the estimator's device.
+
+    An image alone comes twice: it would be rounded differently than among others.
+    """
+    device = torch.device(subject.estimator.device_)
+    for start in range(0, len(subject.images), size):
+        pixels = subject.images.batch(slice(start, start + size), device=device)
+        rows = slice(start, start + len(pixels))
+        yield rows, pixels if len(pixels) > 1 else pixels.expand(2, *pixels.shape[1:])
+
+
+def dtype_of(network: nn.Module) -> torch.dtype:
+    """What a network computes in."""
+    return next(chain(network.parameters(), network.buffers())).dtype
