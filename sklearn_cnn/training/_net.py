@@ -241,6 +241,8 @@ def train(
     score_name: str,
     best: BestEpoch,
     verbose: int = 0,
+    begin_epoch: Callable[[], None] = lambda: None,
+    end_epoch: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train a net, calling its callbacks as skorch does.
 
@@ -265,6 +267,9 @@ def train(
         Says when to stop, and gets the best weights back at the end.
     verbose : int, default=0
         What is shown, see `Progress`.
+    begin_epoch, end_epoch : callable
+        Called at every epoch, the second after skorch's callbacks and with the history complete. Where it gives
+        true, the training ends with this epoch.
 
     Raises
     ------
@@ -293,6 +298,7 @@ def train(
                 net.notify("on_epoch_begin", **datasets)
                 number = len(net.history) - n_earlier
                 progress.begin_epoch(number)
+                begin_epoch()
                 run_epoch(net, progress.watch(batches), "train", _train_step(net))
                 net.history.record("lr", net.optimizer_.param_groups[0]["lr"])
                 if validation is not None:
@@ -304,6 +310,7 @@ def train(
                 progress.end_epoch(number, record, score_name)
                 if validation is not None:
                     best.update(record["epoch"], record[score_name], record["valid_loss"], net.module_)
+                stopped = end_epoch() or stopped
                 # A cooldown pays off at its very end, whatever happens to the score until then.
                 if stopped or (best.stop and phase.curve != "cooldown"):
                     break
