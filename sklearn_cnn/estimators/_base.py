@@ -19,6 +19,7 @@ from sklearn_cnn._random import generator
 from sklearn_cnn.architectures._build import ImageNetwork, reseed_dropout
 from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.architectures._spec import ACTIVATIONS, PADDING_MODES, POOLINGS
+from sklearn_cnn.estimators._callbacks import CallbackSupportMixin, FitTasks
 from sklearn_cnn.estimators._network import (
     CONV_SETTINGS,
     NetworkRecipe,
@@ -47,7 +48,7 @@ _SEQUENCE = [tuple, list, np.ndarray]
 _POSITIVE_INT = Interval(Integral, 1, None, closed="left")
 
 
-class BaseCNN(PicklesNetwork, BaseEstimator, metaclass=ABCMeta):
+class BaseCNN(PicklesNetwork, CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     """Base of the estimators that train a network; not to be used itself."""
 
     history_: list[dict[str, Any]]
@@ -173,8 +174,10 @@ class BaseCNN(PicklesNetwork, BaseEstimator, metaclass=ABCMeta):
         resume: bool,
     ) -> None:
         """Train, or train on; on any failure leave the estimator as it was."""
+        tasks = FitTasks(self, sum(phase.n_epochs for phase in schedule), X, y, sample_weight)
         # The caller may be in no_grad or inference_mode, whose tensors cannot be trained.
         with unchanged_on_failure(self), torch.inference_mode(False), torch.enable_grad():
+            tasks.begin_fit()
             seed = int(check_random_state(self.random_state).randint(2**31 - 1))
             sample = self._read_sample(X, y, sample_weight, reset=not resume, classes=classes)
             held_out = self._read_validation(X_val, y_val, sample_weight_val)
@@ -227,6 +230,21 @@ class BaseCNN(PicklesNetwork, BaseEstimator, metaclass=ABCMeta):
                 self._carry_over(net)
             best = BestEpoch(self.n_iter_no_change if early_stopping else None, self.tol)
             training, validation = self._make_batches(sample, held_out, device, batch_size, seed, done)
+            fitted = {
+                "plan_": plan,
+                "_architecture": self.architecture,  # the parameter may change before this is pickled
+                "batch_size_": batch_size,
+                "device_": str(device),
+                "precision_": precision,
+                "_pixel_range": statistics.range,
+            }
+
+            def fitted_so_far() -> dict[str, Any]:
+                # A network apart, so that whoever gets it may keep it, and this one goes on as if nobody had looked.
+                snapshot = blank_network(self.architecture, plan, self.image_shape_, double=precision == "float64")[0]
+                snapshot.load_state_dict(net.module_.state_dict())
+                return {**fitted, **self._records(net, best), "module_": snapshot.to(device).eval()}
+
             # The autocast is the caller's, if there is one.
             with threads_for(plan.n_macs * batch_size), torch.autocast(device.type, enabled=False):
                 train(
@@ -238,16 +256,12 @@ class BaseCNN(PicklesNetwork, BaseEstimator, metaclass=ABCMeta):
                     score_name=self._score_name,
                     best=best,
                     verbose=self.verbose,
+                    begin_epoch=tasks.begin_epoch,
+                    end_epoch=partial(tasks.end_epoch, fitted_so_far),
                 )
             network.starts_behind = None
-            self.plan_ = plan
-            self._architecture = self.architecture  # the parameter may change before this is pickled
-            self.net_ = net
-            self.module_ = net.module_.eval()
-            self.batch_size_, self.device_, self.precision_ = batch_size, str(device), precision
-            self.best_epoch_ = best.epoch
-            self._pixel_range = statistics.range
-            self._keep_history(net)
+            self.__dict__.update(fitted, **self._records(net, best), net_=net, module_=net.module_.eval())
+            tasks.end_fit()
 
     def _read_sample(self, X: Any, y: Any, sample_weight: Any, *, reset: bool, classes: Any = None) -> Sample:
         refuse_unreadable(X)
@@ -384,16 +398,20 @@ class BaseCNN(PicklesNetwork, BaseEstimator, metaclass=ABCMeta):
             rows=sample.rows,
         )
 
-    def _keep_history(self, net: Any) -> None:
+    def _records(self, net: Any, best: BestEpoch) -> dict[str, Any]:
         """The history as plain values, and the curves that scikit-learn's users look for."""
-        self.history_ = [
+        history = [
             {name: _plain_value(value) for name, value in record.items() if name != "batches"} for record in net.history
         ]
-        self.n_iter_ = len(self.history_)
-        self.loss_curve_ = [record["train_loss"] for record in self.history_]
-        validated = any("valid_loss" in record for record in self.history_)
-        self.validation_loss_curve_ = [record.get("valid_loss") for record in self.history_] if validated else None
-        self.validation_scores_ = [record.get(self._score_name) for record in self.history_] if validated else None
+        validated = any("valid_loss" in record for record in history)
+        return {
+            "history_": history,
+            "n_iter_": len(history),
+            "loss_curve_": [record["train_loss"] for record in history],
+            "validation_loss_curve_": [record.get("valid_loss") for record in history] if validated else None,
+            "validation_scores_": [record.get(self._score_name) for record in history] if validated else None,
+            "best_epoch_": best.epoch,
+        }
 
     # What a fitted estimator does.
 

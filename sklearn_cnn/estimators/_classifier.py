@@ -141,7 +141,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     random_state : int, RandomState instance or None, default=None
         Seed of weights, batches, dropout and validation split.
     verbose : int, default=0
-        Above 0, a progress bar with loss, validation score and time left.
+        1 shows a bar with loss, validation score and time left, and leaves a line when the fit ends; 2 leaves a
+        line for every epoch. Without a terminal of its own, as in a worker process, a log file or a thread,
+        there are the lines alone. They go to ``sys.stderr``.
     device : str or torch.device, default="auto"
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``"auto"`` takes a GPU where there is one.
     precision : {"auto", "float32", "bfloat16", "float64"}, default="auto"

@@ -241,6 +241,8 @@ def train(
     score_name: str,
     best: BestEpoch,
     verbose: int = 0,
+    begin_epoch: Callable[[], None] = lambda: None,
+    end_epoch: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train a net, calling its callbacks as skorch does.
 
@@ -264,7 +266,10 @@ def train(
     best : BestEpoch
         Says when to stop, and gets the best weights back at the end.
     verbose : int, default=0
-        Above 0, a progress bar is shown.
+        What is shown, see `Progress`.
+    begin_epoch, end_epoch : callable
+        Called at every epoch, the second after skorch's callbacks and with the history complete. Where it gives
+        true, the training ends with this epoch.
 
     Raises
     ------
@@ -277,7 +282,7 @@ def train(
     X, y = _Undrawn(batches.images), batches.targets.cpu().numpy()
     datasets = {"dataset_train": _dataset(net, batches), "dataset_valid": _dataset(net, validation)}
     n_epochs = sum(phase.n_epochs for phase in phases)
-    progress = Progress(verbose > 0, n_epochs, len(batches))
+    progress = Progress(int(verbose), n_epochs, len(batches))
     scheduled = any(phase.curve != "constant" for phase in phases)
     rate = LearningRate(net.optimizer_) if scheduled else None
     run_epoch = _skorch_epoch if _looks_at_batches(net) else _fast_epoch
@@ -291,7 +296,9 @@ def train(
             best.restore(net.module_)
             for _ in range(phase.n_epochs):
                 net.notify("on_epoch_begin", **datasets)
-                progress.begin_epoch(len(net.history) - n_earlier)
+                number = len(net.history) - n_earlier
+                progress.begin_epoch(number)
+                begin_epoch()
                 run_epoch(net, progress.watch(batches), "train", _train_step(net))
                 net.history.record("lr", net.optimizer_.param_groups[0]["lr"])
                 if validation is not None:
@@ -300,9 +307,10 @@ def train(
                     _record_score(net, validation, torch.cat(outputs), score, score_name)
                 stopped = _end_epoch(net, datasets)
                 record = net.history[-1]
-                progress.end_epoch(record, score_name)
+                progress.end_epoch(number, record, score_name)
                 if validation is not None:
                     best.update(record["epoch"], record[score_name], record["valid_loss"], net.module_)
+                stopped = end_epoch() or stopped
                 # A cooldown pays off at its very end, whatever happens to the score until then.
                 if stopped or (best.stop and phase.curve != "cooldown"):
                     break

@@ -1,0 +1,78 @@
+"""Telling scikit-learn's callbacks of a fit. It has them since version 1.9; before that there is none to tell."""
+
+from collections.abc import Callable
+from typing import Any
+
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]  # what stands in for it before version 1.9
+        """Adds nothing: estimators have no ``set_callbacks`` there."""
+
+
+__all__ = ["CallbackSupportMixin", "FitTasks"]
+
+
+class FitTasks:
+    """The tasks of a fit as callbacks see them: the fit itself, and in it one for every epoch.
+
+    An estimator without callbacks has no tasks, and every method returns at once.
+
+    Make it outside of whatever undoes the attributes of a failed fit: scikit-learn finds by them which callbacks to
+    tear down.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What is being fitted.
+    n_epochs : int
+        The most epochs there will be.
+    X, y, sample_weight : object
+        As `fit` was given them.
+    """
+
+    def __init__(self, estimator: Any, n_epochs: int, X: Any, y: Any, sample_weight: Any) -> None:
+        self._told = {
+            "estimator": estimator,
+            "X": X,
+            "y": y,
+            "metadata": None if sample_weight is None else {"sample_weight": sample_weight},
+        }
+        self._fit: Any = None
+        self._epoch: Any = None
+        if hasattr(estimator, "_skl_callbacks"):
+            self._fit = estimator._init_callback_context(max_subtasks=n_epochs)
+
+    def begin_fit(self) -> None:
+        """Say that the fit begins."""
+        if self._fit is not None:
+            self._fit.call_on_fit_task_begin(**self._told)
+
+    def begin_epoch(self) -> None:
+        """Say that an epoch begins."""
+        if self._fit is not None:
+            self._epoch = self._fit.subcontext(task_name="epoch")
+            self._epoch.call_on_fit_task_begin(**self._told)
+
+    def end_epoch(self, attributes: Callable[[], dict[str, Any]]) -> bool:
+        """Say that the epoch has ended.
+
+        Parameters
+        ----------
+        attributes : callable
+            Gives what an estimator fitted up to here has. It is called for a callback that wants such an estimator.
+
+        Returns
+        -------
+        bool
+            Whether a callback wants the training to end.
+        """
+        if self._fit is None:
+            return False
+        return bool(self._epoch.call_on_fit_task_end(**self._told, reconstruction_attributes=attributes))
+
+    def end_fit(self) -> None:
+        """Say that the fit has ended; by now the estimator has its attributes."""
+        if self._fit is not None:
+            self._fit.call_on_fit_task_end(**self._told, reconstruction_attributes={})
