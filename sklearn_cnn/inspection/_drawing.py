@@ -86,6 +86,7 @@ def draw_picture(ax: Any, picture: NDArray[Any], limits: Limits) -> Any:
     """
     low, high = limits
     if picture.ndim == 3 and picture.shape[2] in (3, 4):
-        return ax.imshow(np.clip((picture.astype(np.float64) - low) / (high - low), 0, 1), interpolation="nearest")
+        shown = np.clip((picture.astype(np.float64) - low) / (high - low), 0, 1)
+        return ax.imshow(np.where(np.isnan(shown), 1.0, shown), interpolation="nearest")  # NaN is no pixel: white
     grey = picture if picture.ndim == 2 else picture.mean(axis=2)
     return ax.imshow(grey, cmap="gray", vmin=low, vmax=high, interpolation="nearest")

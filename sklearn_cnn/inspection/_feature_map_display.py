@@ -1,0 +1,165 @@
+"""FeatureMapDisplay."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import _safe_indexing
+
+from sklearn_cnn.inspection._activations import feature_maps
+from sklearn_cnn.inspection._drawing import axes_for, draw_picture, grid_inside, limits_of
+from sklearn_cnn.inspection._layers import layers_with_maps
+from sklearn_cnn.inspection._subject import look_at
+
+_KINDS = ("conv", "max_pool", "avg_pool", "sum", "concat")
+
+
+class FeatureMapDisplay:
+    """What the layers of a network make of one image.
+
+    Under the image come its maps, a row for each layer: the deeper, the fewer pixels, and the more each of them
+    sees. Use `from_estimator` to make one.
+
+    Read more in the user guide.
+
+    Parameters
+    ----------
+    image : ndarray of shape (height, width) or (height, width, channels)
+        As it came, before any preprocessing.
+    maps : dict of str to ndarray of shape (n_maps, height, width)
+        By the name of their layer, those first that vary most over the image.
+    filters : dict of str to ndarray of shape (n_maps,)
+        Numbers of the filters that the maps are from.
+    limits : (float, float), default=None
+        What is drawn black and white in the image; by default taken from it.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        The place of the grid, hidden.
+    axes_ : ndarray of shape (n_layers + 1, n_maps), of Axes
+        The grid; those that stay empty are off.
+    figure_ : matplotlib.figure.Figure
+        The figure.
+
+    See Also
+    --------
+    feature_maps : The numbers themselves, of any layers and images.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_cnn import CNNClassifier
+    >>> from sklearn_cnn.inspection import FeatureMapDisplay
+    >>> X, y = load_digits().images, load_digits().target
+    >>> clf = CNNClassifier((8, 16), max_epochs=1, random_state=0).fit(X, y)
+    >>> display = FeatureMapDisplay.from_estimator(clf, X)
+    >>> list(display.maps)
+    ['block1_conv', 'block1_pool', 'block2_conv', 'block2_pool']
+    """
+
+    def __init__(
+        self,
+        *,
+        image: NDArray[Any],
+        maps: dict[str, NDArray[Any]],
+        filters: dict[str, NDArray[np.intp]],
+        limits: tuple[float, float] | None = None,
+    ) -> None:
+        self.image = image
+        self.maps = maps
+        self.filters = filters
+        self.limits = limits
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, X: Any, *, layer: Any = "auto", n_maps: int = 8, ax: Any = None) -> Self:
+        """Compute the maps of the first image, and draw them.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted estimator of this package, a pipeline that ends in one, or a search over either.
+        X : array-like of images
+            As for its ``predict``; the first is drawn.
+        layer : str or sequence of str, default="auto"
+            Names of layers, as for `feature_maps`. ``"auto"`` are the convolutions and pools, of deep networks the
+            last one of each size, and the parts of backbones.
+        n_maps : int, default=8
+            Maps of a layer: those with the largest standard deviation over the image.
+        ax : matplotlib.axes.Axes or None, default=None
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        FeatureMapDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            For the name of a layer that is not there, or where none has maps.
+        TypeError
+            Where `estimator` is of another kind.
+        NotFittedError
+            Where it is not fitted.
+        ImportError
+            Without matplotlib, which the extra ``plot`` brings.
+        """
+        subject = look_at(estimator, _safe_indexing(X, slice(0, 1)))
+        fitted = subject.estimator
+        if isinstance(layer, str) and layer == "auto":
+            layer = layers_with_maps(fitted.module_, fitted.plan_, _KINDS) or "all"
+        found = {name: values[0] for name, values in feature_maps(fitted, subject.images, layer).items()}
+        found = {name: values for name, values in found.items() if values.ndim == 3}
+        if not found:
+            raise ValueError("none of these layers gives maps; a network without convolutions has none.")
+        strongest = {
+            name: np.argsort(-values.std(axis=(1, 2)), kind="stable")[:n_maps] for name, values in found.items()
+        }
+        return cls(
+            image=subject.pictures[0],
+            maps={name: values[strongest[name]] for name, values in found.items()},
+            filters=strongest,
+        ).plot(ax=ax)
+
+    def plot(self, ax: Any = None) -> Self:
+        """Draw the image and its maps.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes or None, default=None
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        FeatureMapDisplay
+            The display itself.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib, which the extra ``plot`` brings.
+        """
+        n_columns = max(len(values) for values in self.maps.values())
+        n_rows = len(self.maps) + 1
+        self.ax_ = axes_for(ax, type(self).__name__, (1.05 * n_columns + 1.4, 1.05 * n_rows))
+        self.figure_ = self.ax_.figure
+        self.axes_ = grid_inside(self.ax_, n_rows, n_columns)
+        for unused in self.axes_.flat:
+            unused.set_axis_off()
+        limits = limits_of(self.image) if self.limits is None else self.limits
+        self._show(0, 0, "image", self.image.shape[:2])
+        draw_picture(self.axes_[0, 0], self.image, limits)
+        for row, (name, values) in enumerate(self.maps.items(), start=1):
+            for column, (number, value) in enumerate(zip(self.filters[name], values, strict=True)):
+                self._show(row, column, name if column == 0 else "", value.shape)
+                self.axes_[row, column].imshow(value, cmap="viridis", interpolation="nearest")
+                self.axes_[row, column].set_title(str(number), fontsize=7, pad=2)
+        return self
+
+    def _show(self, row: int, column: int, name: str, size: tuple[int, ...]) -> None:
+        ax = self.axes_[row, column]
+        ax.set_axis_on()
+        if name:
+            label = f"{name}\n{size[0]}×{size[1]}"
+            ax.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)

@@ -1,0 +1,73 @@
+"""Which layers are worth a look, and what of the image one of their values sees."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sklearn_cnn.architectures._build import ImageNetwork
+from sklearn_cnn.architectures._geometry import effective_kernel
+from sklearn_cnn.architectures._plan import Layer, Plan
+from sklearn_cnn.inspection._activations import layer_names
+
+_SHOWN = 8
+
+
+def layers_with_maps(network: ImageNetwork, plan: Plan, kinds: tuple[str, ...]) -> list[str]:
+    """Names of rows of some kinds, and of the first-level parts of those that come ready made.
+
+    Of more than eight, the last of each size of map: the stages of a deep network.
+    """
+    rows = [row for row in plan.layers if row.kind in kinds]
+    names = [row.name for row in rows]
+    if len(rows) > _SHOWN:
+        names = list({row.output_shape[1:]: row.name for row in rows}.values())
+    return names + [name for name in layer_names(network, plan) if "." in name]
+
+
+@dataclass(frozen=True)
+class Field:
+    """Where on an axis of the image the values of a map look.
+
+    Attributes
+    ----------
+    size : int
+        Pixels that one value sees, beyond the border too.
+    step : int
+        Pixels from one value to the next.
+    start : float
+        Middle of what the first value sees.
+    """
+
+    size: int = 1
+    step: int = 1
+    start: float = 0.0
+
+    def pixels(self, position: int) -> tuple[int, int]:
+        """First pixel that the value at a position sees, and the one behind the last; they may lie outside."""
+        first = round(self.start + position * self.step - (self.size - 1) / 2)
+        return first, first + self.size
+
+
+def field_of(plan: Plan, name: str, axis: int) -> Field | None:
+    """What the values of a row see along an axis, 0 down and 1 across; None where it is the whole image."""
+    fields: dict[str, Field | None] = {"input": Field()}
+    for row in plan.layers:
+        fields[row.name] = _behind(row, [fields[source] for source in row.reads], axis)
+        if row.name == name:
+            break
+    return fields.get(name)
+
+
+def _behind(row: Layer, fields: list[Any], axis: int) -> Field | None:
+    if None in fields or len(row.output_shape) < 3 or row.kind in ("module", "adaptive_avg_pool"):
+        return None
+    field: Field = max(fields, key=lambda field: field.size)
+    if row.kernel is None:
+        return field
+    stride = (row.stride or (1, 1))[axis]
+    kernel = effective_kernel(row.kernel[axis], (row.dilation or (1, 1))[axis])
+    before = 0 if row.padding is None else row.padding[2 * axis]
+    return Field(
+        field.size + (kernel - 1) * field.step,
+        field.step * stride,
+        field.start + ((kernel - 1) / 2 - before) * field.step,
+    )

@@ -1,0 +1,173 @@
+"""SaliencyDisplay."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import _safe_indexing
+
+from sklearn_cnn.inspection._drawing import axes_for, draw_picture, grid_inside, limits_of
+from sklearn_cnn.inspection._saliency import saliency
+from sklearn_cnn.inspection._subject import look_at
+
+_METHODS = {
+    "grad_cam": "Grad-CAM",
+    "gradient": "gradient",
+    "integrated_gradients": "integrated\ngradients",
+    "occlusion": "occlusion",
+}
+
+
+class SaliencyDisplay:
+    """Images, and under each of them the pixels that count for what the network says.
+
+    Use `from_estimator` to make one.
+
+    Read more in the user guide.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, height, width) or (n, height, width, channels)
+        As they came, before any preprocessing.
+    saliency : ndarray of shape (n, rows, columns)
+        How much each pixel counts, as the network sees the image.
+    method : str
+        How that was found out, see `saliency`.
+    titles : sequence of str
+        One for each image.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        The place of the grid, hidden.
+    axes_ : ndarray of shape (2, n), of Axes
+        The images above, the overlays below.
+    figure_ : matplotlib.figure.Figure
+        The figure.
+
+    See Also
+    --------
+    saliency : The numbers themselves.
+
+    Notes
+    -----
+    Each image has its own scale, up to its largest value. Where values are signed, what speaks for the output is
+    orange and what speaks against it is purple; otherwise the brighter, the more a pixel counts.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_cnn import CNNClassifier
+    >>> from sklearn_cnn.inspection import SaliencyDisplay
+    >>> X, y = load_digits().images, load_digits().target
+    >>> clf = CNNClassifier(max_epochs=3, random_state=0).fit(X, y)
+    >>> SaliencyDisplay.from_estimator(clf, X[:5], method="occlusion").saliency.shape
+    (5, 8, 8)
+    """
+
+    def __init__(self, *, images: NDArray[Any], saliency: NDArray[Any], method: str, titles: Any) -> None:
+        self.images = images
+        self.saliency = saliency
+        self.method = method
+        self.titles = titles
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        *,
+        method: str = "grad_cam",
+        target: Any = None,
+        n_images: int = 8,
+        ax: Any = None,
+    ) -> Self:
+        """Compute what counts in the first images, and draw it.
+
+        Parameters
+        ----------
+        estimator : CNNClassifier, CNNRegressor, or pipeline or search
+            Fitted; a pipeline ends in one, and a search is over either.
+        X : array-like of images
+            As for its ``predict``.
+        method : str, default="grad_cam"
+            As for `saliency`.
+        target : label or int, default=None
+            As for `saliency`; by default the predicted class.
+        n_images : int, default=8
+            How many are drawn, at most.
+        ax : matplotlib.axes.Axes or None, default=None
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        SaliencyDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError, TypeError, NotFittedError
+            As by `saliency`.
+        ImportError
+            Without matplotlib, which the extra ``plot`` brings.
+        """
+        subject = look_at(estimator, _safe_indexing(X, slice(0, n_images)))
+        found = saliency(subject.estimator, subject.images, method, target)
+        said = subject.estimator.predict(subject.images)
+        titles = [_title(value, target) for value in said]
+        return cls(images=subject.pictures, saliency=found, method=method, titles=titles).plot(ax=ax)
+
+    def plot(self, ax: Any = None) -> Self:
+        """Draw the images and what counts in them.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes or None, default=None
+            Where to draw; by default a new figure.
+
+        Returns
+        -------
+        SaliencyDisplay
+            The display itself.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib, which the extra ``plot`` brings.
+        """
+        n = len(self.images)
+        self.ax_ = axes_for(ax, type(self).__name__, (1.25 * n + 1.0, 3.1))
+        self.figure_ = self.ax_.figure
+        self.axes_ = grid_inside(self.ax_, 2, n)
+        limits = limits_of(self.images)
+        signed = bool((self.saliency < 0).any())
+        for column, (image, values) in enumerate(zip(self.images, self.saliency, strict=True)):
+            above, below = self.axes_[:, column]
+            draw_picture(above, image, limits)
+            above.set_title(self.titles[column], fontsize=10)
+            draw_picture(below, _grey(image), limits)
+            largest = float(np.abs(values).max()) or 1.0
+            height, width = image.shape[:2]
+            below.imshow(
+                values,
+                cmap="PuOr_r" if signed else "inferno",
+                vmin=-largest if signed else 0.0,
+                vmax=largest,
+                alpha=0.75,
+                interpolation="nearest",
+                # A step before the network may have made the image smaller.
+                extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+            )
+        label = _METHODS.get(self.method, self.method)
+        self.axes_[1, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
+        return self
+
+
+def _title(said: Any, target: Any) -> str:
+    """What was predicted, and what the picture is about where that is something else."""
+    value = f"{said:.3g}" if isinstance(said, float | np.floating) else str(said)
+    return value if target is None else f"{value}\nfor {target}?"
+
+
+def _grey(image: NDArray[Any]) -> NDArray[Any]:
+    return image if image.ndim == 2 else image[..., :3].mean(axis=2)
