@@ -38,6 +38,8 @@ _SORTS = {
 }
 """Rows that have a box of their own; all others are written below the box before."""
 
+_HATCH = "#333333"  # seen on every colour of a box, light or dark as the page may be
+
 _MOST_LAYERS = 18  # with more, a block is one box
 _MOST_COLUMNS = 9  # of boxes side by side; so many leave room for their texts
 
@@ -185,9 +187,11 @@ def _box(block: str, rows: "list[Layer]") -> Box:
 
 
 def links_of(boxes: list[Box]) -> list[tuple[int, int]]:
-    """Which box reads which: pairs of their numbers, the source first."""
+    """Which box reads which: pairs of their numbers, the source first; names of no row are passed over."""
     home = {row.name: number for number, box in enumerate(boxes) for row in box.rows} | {"input": 0}
-    pairs = {(home[name], number) for number, box in enumerate(boxes) for row in box.rows for name in row.reads}
+    pairs = {
+        (home.get(name, number), number) for number, box in enumerate(boxes) for row in box.rows for name in row.reads
+    }
     return sorted(pair for pair in pairs if pair[0] != pair[1])
 
 
@@ -308,14 +312,13 @@ def _lighter(colour: str, share: float) -> str:
 
 def _hatch(x: float, y: float, width: float, height: float) -> Iterator[Stroke]:
     """A frame and slanting lines: drawn one by one, since patterns of one page's pictures share their names."""
-    ink = "#333333"  # seen on every colour of a box, light or dark as the page may be
-    yield Stroke(((x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)), 0.8, ink)
+    yield Stroke(((x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)), 0.8, _HATCH)
     step = 5.0
     for number in range(1, ceil((width + height) / step)):
         reach = number * step
         start = (x + min(reach, width), y + max(0.0, reach - width))
         stop = (x + max(0.0, reach - height), y + min(reach, height))
-        yield Stroke((start, stop), 0.8, ink)
+        yield Stroke((start, stop), 0.8, _HATCH)
 
 
 def _notes(box: Box, far: list[str], letters: int, x: float, y: float) -> Iterator[Text]:

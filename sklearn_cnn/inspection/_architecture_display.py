@@ -42,7 +42,10 @@ class ArchitectureDisplay:
     >>> from sklearn_cnn import CNNClassifier
     >>> from sklearn_cnn.inspection import ArchitectureDisplay
     >>> plan = CNNClassifier(filters=(8, 16)).plan(image_shape=(28, 28), n_outputs=10)
-    >>> display = ArchitectureDisplay(plan=plan).plot()  # doctest: +SKIP
+    >>> display = ArchitectureDisplay(plan=plan).plot()
+    >>> print(display.ax_.get_title())
+    28×28×1 image to 10 outputs
+    103,042 parameters, 383,872 multiply-adds
     """
 
     ax_: Any
@@ -146,7 +149,9 @@ class ArchitectureDisplay:
         >>> from sklearn_cnn import CNNClassifier
         >>> from sklearn_cnn.inspection import ArchitectureDisplay
         >>> digits = load_digits()
-        >>> ArchitectureDisplay.from_estimator(CNNClassifier(), digits.images, digits.target)  # doctest: +SKIP
+        >>> display = ArchitectureDisplay.from_estimator(CNNClassifier(), digits.images, digits.target)
+        >>> display.plan.input_shape
+        (1, 8, 8)
         """
         if isinstance(estimator, BaseCNN) and not hasattr(estimator, "module_") and X is not None:
             plan = estimator.plan(X, y)
