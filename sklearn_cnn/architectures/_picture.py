@@ -386,7 +386,12 @@ def _detours(around: list[tuple[int, int]], placed: dict[int, _Solid], middle: f
     """Ways around the boxes between two, the shortest lowest."""
     for number, (source, target) in enumerate(sorted(around, key=lambda pair: pair[1] - pair[0]), start=1):
         over = middle - max(solid.above for solid in placed.values()) - 6 * number
-        yield from _way(placed[source].end + 7, placed[target].x - 9, over, middle)
+        start, stop = placed[source].end, placed[target].x
+        yield from _way(start + 7, stop - 9, over, middle)
+        # Where no straight arrow leaves the one or reaches the other, the way would begin and end in the air.
+        yield Stroke(((start + 2, middle), (start + 7, middle)))
+        yield Stroke(((stop - 9, middle), (stop - 6, middle)))
+        yield _head(stop - 2, middle)
 
 
 def _way(left: float, right: float, over: float, y: float) -> Iterator[Shape]:

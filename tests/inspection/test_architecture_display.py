@@ -222,8 +222,21 @@ def test_parallel_layers_are_joined_to_what_they_read_and_to_nothing_else():
     ax = drawn(plan_by_hand(*rows))
     assert len(ways_around(ax)) == 2  # image to b, a to join
     places = {patch.get_gid(): patch.get_xy()[:, 0] for patch in ax.patches if patch.get_gid()}
-    straight = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) == 2]
-    assert not any(places["a"].max() < line[0] < line[1] < places["b"].min() for line in straight)
+    straight = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) == 2 and np.ptp(line.get_xdata()) > 9]
+    assert len(straight) == 2  # image to a, b to join
+    assert straight[0][1] < places["a"].min() and places["b"].max() < straight[1][0]
+
+
+def test_a_block_that_branches_is_one_box_in_a_short_network_too():
+    rows = [
+        ("a", "conv", ("input",), (2, 4, 4), "unit"),
+        ("b", "conv", ("input",), (6, 4, 4), "unit"),
+        ("join", "concat", ("a", "b"), (8, 4, 4), "unit"),
+        ("c", "conv", ("join",), (8, 4, 4), "plain"),
+        ("d", "conv", ("c",), (8, 4, 4), "plain"),
+    ]
+    sizes = fronts(drawn(plan_by_hand(*rows)))
+    assert {name: len(slices) for name, slices in sizes.items()} == {"image": 1, "unit": 2, "c": 1, "d": 1}
 
 
 def test_what_is_read_from_another_line_is_named():
@@ -310,6 +323,7 @@ def test_it_draws_in_given_axes_with_letters_as_small_as_the_boxes():
 def test_it_is_the_plan_of_a_fitted_estimator(fitted):
     display = ArchitectureDisplay.from_estimator(fitted)
     assert display.plan is fitted.plan_ and display.ax_.patches
+    assert ArchitectureDisplay.from_estimator(fitted, X, y).plan is fitted.plan_
     _, ax = pyplot.subplots()
     assert ArchitectureDisplay.from_estimator(fitted, ax=ax).ax_ is ax
 
