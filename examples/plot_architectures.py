@@ -18,6 +18,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from sklearn_cnn import CNNClassifier
+from sklearn_cnn.inspection import ArchitectureDisplay
 
 digits = load_digits()
 X = np.kron(digits.images, np.ones((2, 2))).astype(np.float32)
@@ -57,4 +58,11 @@ axes[0].set_xlim(min(accuracy) - 0.05, 1)
 axes[0].invert_yaxis()
 for ax in axes[1:]:
     ax.set_xscale("log")
+
+# %%
+# Two of them as boxes, as high as the maps that they give and as wide as those have channels. A line around a block of
+# the ResNet is its residual connection.
+
+for name in (None, "resnet18"):
+    ArchitectureDisplay.from_estimator(CNNClassifier(architecture=name), X_train, y_train)
 plt.show()

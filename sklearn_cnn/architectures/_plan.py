@@ -4,6 +4,7 @@ import html
 from dataclasses import dataclass, field, replace
 from math import prod
 
+from sklearn_cnn.architectures._picture import as_svg, draw_plan
 from sklearn_cnn.architectures._spec import Pair
 
 Sides = tuple[int, int, int, int]
@@ -178,6 +179,13 @@ class Plan:
         return sum(layer.n_macs for layer in self.layers)
 
     @property
+    def title(self) -> str:
+        """What goes in and what comes out, in words."""
+        channels, height, width = self.input_shape
+        outputs = self.output_shape[0]
+        return f"{height}×{width}×{channels} image to {outputs} output{'s' if outputs > 1 else ''}"
+
+    @property
     def largest_map(self) -> int:
         """Numbers in the largest of the image and what the rows give."""
         return max(prod(shape) for shape in (self.input_shape, *(layer.output_shape for layer in self.layers)))
@@ -197,16 +205,14 @@ class Plan:
     def _repr_html_(self) -> str:
         head, *body, total = self._table()
         rows = "".join(_html_row(row, "td") for row in body)
-        return (
+        table = (
             f"<table><caption>{html.escape(self._title())}</caption><thead>{_html_row(head, 'th')}</thead>"
             f"<tbody>{rows}</tbody><tfoot>{_html_row(total, 'th')}</tfoot></table>"
         )
+        return f"<div>{as_svg(draw_plan(self), self.title)}{table}</div>"
 
     def _title(self) -> str:
-        channels, height, width = self.input_shape
-        outputs = self.output_shape[0]
-        title = f"{height}×{width}×{channels} image to {outputs} output{'s' if outputs > 1 else ''}"
-        return f"{title}\n{self.note}" if self.note else title
+        return f"{self.title}\n{self.note}" if self.note else self.title
 
     def _table(self) -> list[list[str]]:
         head = ["layer", "kernel", "stride", "padding", "output", "sees", "parameters", "multiply-adds"]

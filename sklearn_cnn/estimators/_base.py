@@ -20,6 +20,7 @@ from sklearn_cnn.architectures._build import ImageNetwork, reseed_dropout
 from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.architectures._spec import ACTIVATIONS, PADDING_MODES, POOLINGS
 from sklearn_cnn.estimators._callbacks import CallbackSupportMixin, FitTasks
+from sklearn_cnn.estimators._html import ShowsPlan
 from sklearn_cnn.estimators._network import (
     CONV_SETTINGS,
     NetworkRecipe,
@@ -48,7 +49,7 @@ _SEQUENCE = [tuple, list, np.ndarray]
 _POSITIVE_INT = Interval(Integral, 1, None, closed="left")
 
 
-class BaseCNN(PicklesNetwork, CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
     """Base of the estimators that train a network; not to be used itself."""
 
     history_: list[dict[str, Any]]

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn.architectures._build import ImageNetwork
 from sklearn_cnn.architectures._plan import Layer, Plan
+from sklearn_cnn.estimators._html import ShowsPlan
 from sklearn_cnn.estimators._network import NetworkRecipe, PicklesNetwork, fitted_estimator, unchanged_on_failure
 from sklearn_cnn.estimators._sample import check_range, warn_of_another_range
 from sklearn_cnn.images._moments import Moments
@@ -23,7 +24,7 @@ from sklearn_cnn.training._device import resolve_device
 from sklearn_cnn.training._inference import predict_outputs, prediction_batch_size
 
 
-class CNNFeatureExtractor(PicklesNetwork, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Turn images into the features that a trained network sees in them.
 
     What comes out is a table of numbers, which every estimator of scikit-learn takes:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import pickle
 import re
+from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from sklearn_cnn.architectures._build import _BUILDERS, build_network, initialize
+from sklearn_cnn.architectures._catalog import plan_named
 from sklearn_cnn.architectures._conv_blocks import plan_conv_blocks
 from sklearn_cnn.architectures._geometry import same_padding
 from sklearn_cnn.architectures._plan import Layer, Plan
@@ -194,9 +196,9 @@ def test_the_printed_plan_is_an_aligned_table_with_totals(input_shape, settings)
 @every_case
 def test_the_html_table_is_well_formed_and_has_a_row_a_layer(input_shape, settings):
     plan = plan_of(input_shape, **settings)
-    table = ElementTree.fromstring(plan._repr_html_())
+    picture, table = ElementTree.fromstring(plan._repr_html_())
     rows = [["".join(cell.itertext()) for cell in row] for row in table.iter("tr")]
-    assert table.tag == "table"
+    assert (picture.tag, table.tag) == ("svg", "table")
     assert {len(row) for row in rows} == {8}
     assert [row[0] for row in rows] == ["layer", *(layer.name for layer in plan.layers), "total"]
     assert rows[-1][-2:] == [f"{plan.n_parameters:,}", f"{plan.n_macs:,}"]
@@ -215,6 +217,81 @@ def test_the_html_table_escapes_its_text(nasty):
     assert nasty not in text
     cells = ["".join(cell.itertext()) for cell in ElementTree.fromstring(text).iter("td")]
     assert cells[0] == nasty and cells[3].endswith(nasty)
+    picture = ElementTree.fromstring(text).find("svg")
+    assert any(title.text.startswith(nasty) for title in picture.iter("title"))
+    assert any(nasty.startswith(label.text.rstrip("…")) for label in picture.iter("text"))
+
+
+# The picture in the HTML; what is drawn is tested with the display, which draws the same.
+
+
+class Elements(HTMLParser):
+    """What a browser reads: elements, each closed in its turn."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.found = [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def points_of(tag, attrs):
+    if tag == "text":
+        return [(float(attrs["x"]), float(attrs["y"]))]
+    return [tuple(map(float, point.split(","))) for point in attrs.get("points", "").split()]
+
+
+NAMED = ["lenet5", "alexnet", "vgg19", "resnet18", "resnet50", "inception"]
+
+
+@pytest.mark.parametrize("name", [*NAMED, "defaults", "oblong", "1x30 row", "twelve bands", "no blocks"])
+def test_the_picture_is_read_by_browsers_and_lies_inside_its_frame(name):
+    plan = plan_named(name, (3, 64, 64), 10) if name in NAMED else plan_of(CASES[name][0], **CASES[name][1])
+    read = Elements(plan._repr_html_())
+    assert not read.open
+    assert [tag for tag, _ in read.found[:2]] == ["div", "svg"]
+    left, top, width, height = map(float, read.found[1][1]["viewbox"].split())
+    assert (left, top) == (0, 0) and width <= 900
+    points = [point for tag, attrs in read.found for point in points_of(tag, attrs)]
+    assert len(points) > 50
+    assert all(0 <= x <= width and 0 <= y <= height for x, y in points)
+
+
+def test_the_picture_needs_no_script_no_style_of_the_page_and_suits_dark_pages():
+    text = plan_of()._repr_html_()
+    read = Elements(text)
+    assert {tag for tag, _ in read.found} <= {
+        *("div", "svg", "g", "title", "text", "polygon", "polyline"),
+        *("table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td"),
+    }
+    assert not any("id" in attrs or "class" in attrs for _, attrs in read.found)
+    assert read.found[1][1]["fill"] == "currentColor"
+    lines = [attrs for tag, attrs in read.found if tag == "polyline"]
+    assert lines and {attrs["stroke"] for attrs in lines} == {"currentColor"}
+    assert not any("fill" in attrs for tag, attrs in read.found if tag == "text")
+
+
+def test_the_html_of_a_plan_is_always_the_same():
+    assert plan_of()._repr_html_() == plan_of()._repr_html_()
+
+
+def test_pointing_at_a_box_shows_all_that_is_known_of_it():
+    picture = ElementTree.fromstring(plan_of()._repr_html_()).find("svg")
+    titles = [title.text.splitlines() for title in picture.iter("title")]
+    row = next(row for row in plan_of().layers if row.name == "block2_conv")
+    assert ["block2_conv: 6×6×6", f"{row.n_parameters:,} parameters, {row.n_macs:,} multiply-adds"] in [
+        lines[:2] for lines in titles
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,471 @@
+"""The picture of a plan: boxes as large as the maps that they give, laid out for whatever draws them."""
+
+import html
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil, sqrt
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the plan draws itself with this module
+    from sklearn_cnn.architectures._plan import Layer, Plan
+
+Point = tuple[float, float]
+
+COLOURS = {
+    "image": "#999999",
+    "convolution": "#0072B2",
+    "pool": "#E69F00",
+    "dense": "#009E73",
+    "sum": "#CC79A7",
+    "concatenation": "#CC79A7",
+    "block of layers": "#56B4E9",
+    "ready-made": "#D55E00",
+}
+"""What a box is, and its colour: those of Okabe and Ito, which colour-blind readers can tell apart."""
+
+_SORTS = {
+    "conv": "convolution",
+    "max_pool": "pool",
+    "avg_pool": "pool",
+    "global_avg_pool": "pool",
+    "global_max_pool": "pool",
+    "adaptive_avg_pool": "pool",
+    "dense": "dense",
+    "sum": "sum",
+    "concat": "concatenation",
+    "module": "ready-made",
+}
+"""Rows that have a box of their own; all others are written below the box before."""
+
+_HATCH = "#333333"  # seen on every colour of a box, light or dark as the page may be
+
+_MOST_LAYERS = 18  # with more, a block is one box
+_MOST_COLUMNS = 9  # of boxes side by side; so many leave room for their texts
+
+# In pixels.
+_WIDTH, _MARGIN, _COLUMN = 900, 10, 125
+_TALLEST, _WIDEST, _SLANT = 110, 40, 0.22
+_LINE, _LETTER = 13, 6.4
+
+
+@dataclass(frozen=True)
+class Box:
+    """One or more rows of a plan, drawn as one box.
+
+    Attributes
+    ----------
+    name : str
+        Of its first row, or of its block.
+    sort : str
+        What it is, one of ``COLOURS``.
+    rows : tuple of Layer
+        Those in it; the image has those before the first box.
+    folded : tuple of Layer
+        Those of them that are only written below it.
+    output_shape : tuple of int
+        ``(channels, height, width)``, or ``(n_features,)``.
+    branches : tuple of int
+        Channels of the parallel branches in it, if there are such.
+    skips : bool
+        Whether a sum in it takes a way around other layers of it.
+    frozen : bool
+        Whether training leaves it as it is.
+    """
+
+    name: str
+    sort: str
+    rows: "tuple[Layer, ...]"
+    folded: "tuple[Layer, ...]"
+    output_shape: tuple[int, ...]
+    branches: tuple[int, ...] = ()
+    skips: bool = False
+    frozen: bool = False
+
+    @property
+    def n_parameters(self) -> int:
+        """Trained numbers in it."""
+        return sum(row.n_parameters for row in self.rows)
+
+    @property
+    def n_macs(self) -> int:
+        """Multiply-adds in it, for one image."""
+        return sum(row.n_macs for row in self.rows)
+
+    @property
+    def sides(self) -> tuple[int, int, int]:
+        """Channels, height and width; a vector has one pixel."""
+        channels, height, width = (*self.output_shape, 1, 1)[:3]
+        return channels, height, width
+
+
+@dataclass(frozen=True)
+class Face:
+    """A filled polygon."""
+
+    points: tuple[Point, ...]
+    colour: str | None  # None is the colour of text
+    front: str = ""  # name of the box of which it is the front
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """A line through points."""
+
+    points: tuple[Point, ...]
+    width: float = 1.2
+    colour: str | None = None  # None is the colour of text
+
+
+@dataclass(frozen=True)
+class Text:
+    """A line of text on a base line; in the middle of x, or beginning there."""
+
+    x: float
+    y: float
+    text: str
+    bold: bool = False
+    centred: bool = True
+    size: float = 10
+
+
+Shape = Face | Stroke | Text
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is to be drawn, in pixels from the upper left corner.
+
+    Attributes
+    ----------
+    width, height : float
+        Of the whole.
+    parts : tuple of (str, tuple of shapes)
+        What belongs together, with all that is known of it in words; in the order in which it is drawn.
+    """
+
+    width: float
+    height: float
+    parts: tuple[tuple[str, tuple[Shape, ...]], ...]
+
+
+def boxes_of(plan: "Plan") -> list[Box]:
+    """Sort the rows of a plan into boxes: one a layer, but one a block where it branches or the network is long."""
+    long = sum(row.kind in _SORTS for row in plan.layers) > _MOST_LAYERS
+    branched = {row.block for row in plan.layers if len(row.reads) > 1}
+    groups: list[tuple[str, list[Layer]]] = [("", [])]  # block, if it is one box, and rows; the image comes first
+    for row in plan.layers:
+        whole = row.block if row.block not in ("", "head") and (long or row.block in branched) else ""
+        if row.kind not in _SORTS or (whole and groups[-1][0] == whole):
+            groups[-1][1].append(row)
+        else:
+            groups.append((whole, [row]))
+    image = tuple(groups[0][1])
+    return [
+        Box("image", "image", image, image, plan.input_shape),
+        *(_box(block, rows) for block, rows in groups[1:]),
+    ]
+
+
+def _box(block: str, rows: "list[Layer]") -> Box:
+    layers = [row for row in rows if row.kind in _SORTS]
+    if len(layers) == 1:
+        row = layers[0]
+        return Box(row.name, _SORTS[row.kind], tuple(rows), tuple(rows[1:]), row.output_shape, frozen=row.frozen)
+    shapes = {row.name: row.output_shape for row in rows}
+    joins = [row for row in layers if row.kind == "concat"]
+    return Box(
+        block,
+        "block of layers",
+        tuple(rows),
+        (),
+        layers[-1].output_shape,
+        branches=tuple(shapes[name][0] for name in joins[-1].reads if name in shapes) if joins else (),
+        skips=any(row.kind == "sum" for row in layers),
+        frozen=all(row.frozen for row in layers),
+    )
+
+
+def links_of(boxes: list[Box]) -> list[tuple[int, int]]:
+    """Which box reads which: pairs of their numbers, the source first; names of no row are passed over."""
+    home = {row.name: number for number, box in enumerate(boxes) for row in box.rows} | {"input": 0}
+    pairs = {
+        (home.get(name, number), number) for number, box in enumerate(boxes) for row in box.rows for name in row.reads
+    }
+    return sorted(pair for pair in pairs if pair[0] != pair[1])
+
+
+def draw_plan(plan: "Plan") -> Picture:
+    """Lay a plan out as boxes, in lines from left to right.
+
+    Height and depth of a box are proportional to the square roots of the sides of its map, its width to that of
+    the number of channels, so that a map of 224 pixels and one of 1 are both seen.
+
+    Parameters
+    ----------
+    plan : Plan
+        The network.
+
+    Returns
+    -------
+    Picture
+        What is to be drawn, 900 pixels wide at most.
+    """
+    boxes = boxes_of(plan)
+    links = links_of(boxes)
+    columns = ceil(len(boxes) / ceil(len(boxes) / _MOST_COLUMNS))
+    column = min(_COLUMN, (_WIDTH - 2 * _MARGIN) / columns)
+    width = max(column * columns, 460) + 2 * _MARGIN
+    per_side = _TALLEST / sqrt(max(max(box.sides[1:]) for box in boxes))
+    per_channel = _WIDEST / sqrt(max(box.sides[0] for box in boxes))
+    parts: list[tuple[str, tuple[Shape, ...]]] = []
+    y = float(_MARGIN)
+    for first in range(0, len(boxes), columns):
+        numbers = range(first, min(first + columns, len(boxes)))
+        around = [pair for pair in links if pair[1] - pair[0] > 1 and pair[0] in numbers and pair[1] in numbers]
+        solids = [_Solid.of(boxes[number], per_side, per_channel) for number in numbers]
+        middle = y + 14 + 6 * len(around) + max(solid.above for solid in solids)
+        below = middle + max(solid.height for solid in solids) / 2 + 16
+        placed = {}
+        for place, (number, solid) in enumerate(zip(numbers, solids, strict=True)):
+            centre = _MARGIN + column * (place + 0.5)
+            placed[number] = solid.at(centre - solid.whole_width / 2, middle)
+            far = [boxes[i].name for i, j in links if j == number and i < number - 1 and i not in numbers]
+            notes = tuple(_notes(boxes[number], far, int(column / _LETTER), centre, below))
+            parts.append((_in_words(boxes[number]), (*placed[number].shapes(), *notes)))
+            y = max([y, *(note.y for note in notes)])
+        parts.append(("", tuple(_arrows(links, placed, middle, _MARGIN, width - _MARGIN))))
+        parts.append(("", tuple(_detours(around, placed, middle))))
+        y += 22
+    legend, y = _legend(boxes, width, y + 4)
+    parts.append(("", tuple(legend)))
+    return Picture(width, y + _MARGIN, tuple(parts))
+
+
+@dataclass(frozen=True)
+class _Solid:
+    """A box with sizes in pixels, seen from the front and a little from above and the right."""
+
+    box: Box
+    width: float
+    height: float
+    depth: float
+    x: float = 0.0
+    middle: float = 0.0
+
+    @classmethod
+    def of(cls, box: Box, per_side: float, per_channel: float) -> "_Solid":
+        channels, height, width = box.sides
+        # A line thinner than this is not seen.
+        sizes = max(3.0, per_channel * sqrt(channels)), max(3.0, per_side * sqrt(height)), per_side * sqrt(width)
+        return cls(box, sizes[0], sizes[1], sizes[2] * _SLANT)
+
+    def at(self, x: float, middle: float) -> "_Solid":
+        return _Solid(self.box, self.width, self.height, self.depth, x, middle)
+
+    @property
+    def whole_width(self) -> float:
+        return self.width + self.depth
+
+    @property
+    def above(self) -> float:
+        """How far it reaches over its middle, with the way around it."""
+        return self.height / 2 + self.depth + (10 if self.box.skips else 0)
+
+    @property
+    def end(self) -> float:
+        return self.x + self.whole_width
+
+    def shapes(self) -> Iterator[Shape]:
+        top = self.middle - self.height / 2
+        shares = self.box.branches or (1,)
+        gap = min(3.0, self.height / (3 * len(shares))) if len(shares) > 1 else 0.0
+        unit = (self.height - gap * (len(shares) - 1)) / sum(shares)
+        slices, y = [], top
+        for share in shares:
+            slices.append((y, share * unit))
+            y += share * unit + gap
+        for y, height in reversed(slices):  # what is above hides what is below
+            yield from self._slab(y, height)
+        if self.box.skips:
+            over = top - self.depth - 9
+            yield from _way(self.x - 7, self.end + 7, over, self.middle)
+
+    def _slab(self, y: float, height: float) -> Iterator[Shape]:
+        colour, left, right, deep = COLOURS[self.box.sort], self.x, self.x + self.width, self.depth
+        if self.box.frozen:
+            colour = _lighter(colour, 0.6)
+        above = ((left, y), (left + deep, y - deep), (right + deep, y - deep), (right, y))
+        beside = ((right, y), (right + deep, y - deep), (right + deep, y + height - deep), (right, y + height))
+        yield Face(above, _lighter(colour, 0.3))
+        yield Face(beside, _lighter(colour, 0.55))
+        yield Face(((left, y), (right, y), (right, y + height), (left, y + height)), colour, front=self.box.name)
+        if self.box.frozen:
+            yield from _hatch(left, y, self.width, height)
+
+
+def _lighter(colour: str, share: float) -> str:
+    """A colour with so much white in it: not see-through, since what is behind would show."""
+    parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(part + (255 - part) * share):02X}" for part in parts)
+
+
+def _hatch(x: float, y: float, width: float, height: float) -> Iterator[Stroke]:
+    """A frame and slanting lines: drawn one by one, since patterns of one page's pictures share their names."""
+    yield Stroke(((x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)), 0.8, _HATCH)
+    step = 5.0
+    for number in range(1, ceil((width + height) / step)):
+        reach = number * step
+        start = (x + min(reach, width), y + max(0.0, reach - width))
+        stop = (x + max(0.0, reach - height), y + min(reach, height))
+        yield Stroke((start, stop), 0.8, _HATCH)
+
+
+def _notes(box: Box, far: list[str], letters: int, x: float, y: float) -> Iterator[Text]:
+    """The lines below a box."""
+    yield Text(x, y, _cut(box.name, letters - 1), bold=True)
+    lines = ["×".join(map(str, box.output_shape))]
+    if box.sort == "block of layers":
+        lines.append(f"{sum(row.kind in _SORTS for row in box.rows)} layers")
+    if box.n_parameters:
+        lines.append(f"{short(box.n_parameters)} param.")
+    if box.n_macs:
+        lines.append(f"{short(box.n_macs)} mult-adds")
+    parts = [row for row in box.rows if row.parts]
+    if any(row.frozen_parts for row in parts):
+        n_parts, n_frozen = sum(len(row.parts) for row in parts), sum(len(row.frozen_parts) for row in parts)
+        lines.append(f"{n_parts - n_frozen}/{n_parts} trained")
+    elif parts:
+        lines.append(f"{sum(len(row.parts) for row in parts)} blocks")
+    folded = [_word(row) for row in box.folded]
+    extras = [f"reads {_cut(name, letters - 6)}" for name in far]
+    if folded:
+        extras += textwrap.wrap("+ " + ", ".join(dict.fromkeys(folded)), letters)
+    for number, line in enumerate([*lines, *extras], start=1):
+        yield Text(x, y + number * _LINE, _cut(line, letters))
+
+
+def _word(row: "Layer") -> str:
+    if row.kind == "activation":
+        return row.activation or row.kind
+    return "norm" if row.kind == "batch_norm" else row.kind
+
+
+def _cut(text: str, letters: int) -> str:
+    return text if len(text) <= letters else text[: letters - 1] + "…"
+
+
+def _in_words(box: Box) -> str:
+    """All that is known of a box, for whoever points at it."""
+    lines = [
+        f"{box.name}: {'×'.join(map(str, box.output_shape))}{', frozen' if box.frozen else ''}",
+        f"{box.n_parameters:,} parameters, {box.n_macs:,} multiply-adds",
+        ", ".join(row.name for row in box.rows),
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def _arrows(
+    links: list[tuple[int, int]], placed: dict[int, _Solid], y: float, start: float, stop: float
+) -> Iterator[Shape]:
+    """From each box to the next, in this line and to the next line."""
+    for source, target in links:
+        if target - source != 1 or not (source in placed or target in placed):
+            continue
+        left = placed[source].end + 2 if source in placed else start
+        right = placed[target].x - 2 if target in placed else stop
+        yield Stroke(((left, y), (right - 4, y)))
+        yield _head(right, y)
+
+
+def _head(x: float, y: float) -> Face:
+    return Face(((x, y), (x - 6, y - 3), (x - 6, y + 3)), None)
+
+
+def _detours(around: list[tuple[int, int]], placed: dict[int, _Solid], middle: float) -> Iterator[Shape]:
+    """Ways around the boxes between two, the shortest lowest."""
+    for number, (source, target) in enumerate(sorted(around, key=lambda pair: pair[1] - pair[0]), start=1):
+        over = middle - max(solid.above for solid in placed.values()) - 6 * number
+        start, stop = placed[source].end, placed[target].x
+        yield from _way(start + 7, stop - 9, over, middle)
+        # Where no straight arrow leaves the one or reaches the other, the way would begin and end in the air.
+        yield Stroke(((start + 2, middle), (start + 7, middle)))
+        yield Stroke(((stop - 9, middle), (stop - 6, middle)))
+        yield _head(stop - 2, middle)
+
+
+def _way(left: float, right: float, over: float, y: float) -> Iterator[Shape]:
+    """Up, along and down again, with rounded corners, ending on the line between the boxes."""
+    bend = 5.0
+    yield Stroke(
+        (
+            (left, y),
+            (left, over + bend),
+            (left + bend * 0.3, over + bend * 0.3),
+            (left + bend, over),
+            (right - bend, over),
+            (right - bend * 0.3, over + bend * 0.3),
+            (right, over + bend),
+            (right, y - 5),
+        )
+    )
+    yield Face(((right, y - 1), (right - 3, y - 7), (right + 3, y - 7)), None)
+
+
+def _legend(boxes: list[Box], width: float, y: float) -> tuple[list[Shape], float]:
+    """Colours and what they mean, what sizes mean; and where it ends."""
+    present = {box.sort for box in boxes}
+    entries = [(sort, colour) for sort, colour in COLOURS.items() if sort in present]
+    if any(box.frozen for box in boxes):
+        entries.append(("frozen", _lighter(COLOURS["image"], 0.6)))
+    shapes: list[Shape] = []
+    x = float(_MARGIN)
+    for text, colour in entries:
+        room = 14 + _LETTER * len(text) + 12
+        if x + room > width and x > _MARGIN:
+            x, y = float(_MARGIN), y + 16
+        shapes.append(Face(((x, y), (x + 10, y), (x + 10, y + 10), (x, y + 10)), colour))
+        if text == "frozen":
+            shapes.extend(_hatch(x, y, 10, 10))
+        shapes.append(Text(x + 14, y + 9, text, centred=False))
+        x += room
+    y += 26
+    text = "height and depth: sides of the map, width: channels; by their square roots"
+    shapes.append(Text(float(_MARGIN), y, text, centred=False, size=9))
+    return shapes, y
+
+
+def short(number: float) -> str:
+    """A count in three digits, such as ``"3.61M"``."""
+    for unit in ("", "k", "M", "G"):
+        if number < 999.5:
+            return f"{number:.3g}{unit}"
+        number /= 1000
+    return f"{number:.4g}T"
+
+
+def as_svg(picture: Picture, title: str) -> str:
+    """A picture as inline SVG, whose lines and texts have the colour of the text around it."""
+    parts = []
+    for words, shapes in picture.parts:
+        tip = f"<title>{html.escape(words)}</title>" if words else ""
+        parts.append(f"<g>{tip}{''.join(map(_svg_shape, shapes))}</g>")
+    width, height = f"{picture.width:.0f}", f"{picture.height:.0f}"
+    return (
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="{html.escape(title)}" '
+        f'font-family="sans-serif" fill="currentColor" style="max-width: 100%; height: auto; background: none">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def _svg_shape(shape: Shape) -> str:
+    if isinstance(shape, Text):
+        anchor = ' text-anchor="middle"' if shape.centred else ""
+        weight = ' font-weight="bold"' if shape.bold else ""
+        where = f'x="{shape.x:.1f}" y="{shape.y:.1f}" font-size="{shape.size:g}"'
+        return f"<text {where}{anchor}{weight}>{html.escape(shape.text)}</text>"
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)
+    if isinstance(shape, Stroke):
+        line = f'fill="none" stroke="{shape.colour or "currentColor"}" stroke-width="{shape.width:g}"'
+        return f'<polyline points="{points}" {line}/>'
+    return f'<polygon points="{points}" fill="{shape.colour or "currentColor"}"/>'
