@@ -153,7 +153,7 @@ class SaliencyDisplay:
                 cmap="PuOr_r" if signed else "inferno",
                 vmin=-largest if signed else 0.0,
                 vmax=largest,
-                alpha=0.75,
+                alpha=0.65,
                 interpolation="nearest",
                 # A step before the network may have made the image smaller.
                 extent=(-0.5, width - 0.5, height - 0.5, -0.5),

@@ -1,0 +1,298 @@
+"""FeatureMapDisplay, FilterDisplay and SaliencyDisplay: what is in the figures."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from torch import nn
+
+from sklearn_cnn import CNNClassifier, CNNRegressor, ImageNormalizer
+from sklearn_cnn.architectures._catalog import plan_named
+from sklearn_cnn.inspection import FeatureMapDisplay, FilterDisplay, SaliencyDisplay, feature_maps, saliency
+from sklearn_cnn.inspection._layers import field_of
+
+plt = pytest.importorskip("matplotlib.pyplot", reason="the extra 'plot' brings it")
+
+X, y = load_digits().images[:100].astype(np.float32), load_digits().target[:100]
+COLOUR = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+SETTINGS = {"filters": (4, 6), "max_epochs": 1, "random_state": 0}
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return CNNClassifier(**SETTINGS).fit(X, y)
+
+
+@pytest.fixture(scope="module")
+def colourful():
+    return CNNClassifier(**SETTINGS, kernel_size=5).fit(COLOUR, y[:40] % 3)
+
+
+def drawn(ax):
+    """The arrays of the images of an axes."""
+    return [np.asarray(image.get_array()) for image in ax.get_images()]
+
+
+def inside(figure):
+    """Whether all texts lie in the figure."""
+    figure.canvas.draw()
+    box = figure.bbox
+    texts = [text for text in figure.findobj(plt.Text) if text.get_text() and text.get_visible()]
+    extents = [text.get_window_extent() for text in texts]
+    return all(e.x0 >= box.x0 - 1 and e.x1 <= box.x1 + 1 and e.y0 >= box.y0 - 1 and e.y1 <= box.y1 + 1 for e in extents)
+
+
+# Feature maps.
+
+
+def test_the_image_and_the_strongest_maps_of_each_convolution_and_pool_are_drawn(fitted):
+    display = FeatureMapDisplay.from_estimator(fitted, X, n_maps=3)
+    maps = feature_maps(fitted, X[:1])
+    assert list(display.maps) == ["block1_conv", "block1_pool", "block2_conv", "block2_pool"]
+    assert display.axes_.shape == (5, 3)
+    np.testing.assert_array_equal(drawn(display.axes_[0, 0])[0], X[0])
+    assert not any(drawn(ax) for ax in display.axes_[0, 1:])
+    for row, name in enumerate(display.maps, start=1):
+        deviations = maps[name][0].std(axis=(1, 2))
+        assert display.filters[name].tolist() == np.argsort(-deviations, kind="stable")[:3].tolist()
+        for column, number in enumerate(display.filters[name]):
+            ax = display.axes_[row, column]
+            np.testing.assert_allclose(drawn(ax)[0], maps[name][0][number], rtol=1e-5, atol=1e-6)
+            assert ax.get_title() == str(number)
+        size = "8×8" if row == 1 else "4×4" if row < 4 else "2×2"
+        assert display.axes_[row, 0].get_ylabel() == f"{name}\n{size}"
+    assert inside(display.figure_) and display.figure_ is display.ax_.figure
+
+
+def test_layers_can_be_chosen_and_deep_networks_are_shown_by_their_stages(fitted):
+    assert list(FeatureMapDisplay.from_estimator(fitted, X, layer=["output", "block1_relu"]).maps) == ["block1_relu"]
+    images = X[:10].repeat(4, 1).repeat(4, 2)
+    deep = CNNClassifier(architecture="resnet18", max_epochs=1, random_state=0).fit(images, y[:10])
+    display = FeatureMapDisplay.from_estimator(deep, images)
+    shapes = [values.shape[1:] for values in display.maps.values()]
+    assert shapes == [(32, 32), (16, 16), (8, 8), (4, 4)] and display.axes_.shape == (5, 8)
+    with pytest.raises(ValueError, match="none of these layers gives maps"):
+        FeatureMapDisplay.from_estimator(fitted, X, layer="output")
+
+
+def test_a_backbone_is_shown_by_its_parts():
+    pytest.importorskip("torchvision", reason="the extra 'pretrained' brings it")
+    images = X[:4].repeat(8, 1).repeat(8, 2)
+    clf = CNNClassifier(architecture="torchvision:resnet18", max_epochs=1, random_state=0).fit(images, y[:4])
+    display = FeatureMapDisplay.from_estimator(clf, images)
+    assert next(iter(display.maps)) == "backbone.conv1" and display.maps["backbone.conv1"].shape == (8, 32, 32)
+
+
+# Filters.
+
+
+def test_filters_of_the_first_layer_are_in_colour_where_it_takes_three_channels(fitted, colourful):
+    grey, colour = FilterDisplay.from_estimator(fitted), FilterDisplay.from_estimator(colourful)
+    weight = fitted.module_.layers["block1_conv"].weight.detach().numpy()
+    np.testing.assert_allclose(grey.filters, weight[:, 0])
+    assert grey.axes_.shape == (2, 2) and grey.patches is None
+    assert grey.axes_[0, 0].get_images()[0].get_clim() == pytest.approx(
+        (-np.abs(weight[0]).max(), np.abs(weight[0]).max())
+    )
+    weight = colourful.module_.layers["block1_conv"].weight.detach().numpy()
+    np.testing.assert_allclose(colour.filters, np.moveaxis(weight, 1, -1))
+    expected = 0.5 + colour.filters[1] / np.abs(colour.filters[1]).max() / 2
+    np.testing.assert_allclose(drawn(colour.axes_.flat[1])[0], expected, atol=1e-6)
+    assert colour.axes_[0, 0].get_ylabel() == "first layer\n5×5"
+    assert inside(colour.figure_)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"stride": 2, "pooling": None}, {"padding": "valid"}, {"dilation": 2}], ids=str
+)
+def test_patches_are_what_excites_a_filter_most(settings):
+    clf = CNNClassifier(**SETTINGS, **settings).fit(COLOUR, y[:40] % 3)
+    display = FilterDisplay.from_estimator(clf, COLOUR)
+    assert list(display.patches) == ["block2_conv"]
+    maps = feature_maps(clf, COLOUR, "block2_conv")["block2_conv"]
+    seen = clf.plan_.layers[[row.name for row in clf.plan_.layers].index("block2_conv")].receptive_field
+    assert display.patches["block2_conv"].shape == (6, 4, *seen, 3)
+    raised = (maps.max(axis=(2, 3)) - maps.mean(axis=(0, 2, 3))) / maps.std(axis=(0, 2, 3))
+    assert display.numbers["block2_conv"].tolist() == np.argsort(-raised.max(axis=0)).tolist()
+    # An image that holds nothing but the patch excites the filter as much at that place.
+    for rank in range(6):
+        number = display.numbers["block2_conv"][rank]
+        image = maps[:, number].max(axis=(1, 2)).argmax()
+        patch = display.patches["block2_conv"][rank, 0]
+        assert np.isin(patch[np.isfinite(patch)], COLOUR[image]).all()
+        alone = np.zeros_like(COLOUR[:1])
+        row, column = np.unravel_index(maps[image, number].argmax(), maps.shape[2:])
+        top, left = (
+            field_of(clf.plan_, "block2_conv", 0).pixels(row)[0],
+            field_of(clf.plan_, "block2_conv", 1).pixels(column)[0],
+        )
+        known = np.isfinite(patch[..., 0])
+        rows, columns = np.nonzero(known)
+        alone[0, rows + top, columns + left] = patch[known]
+        found = feature_maps(clf, alone, "block2_conv")["block2_conv"][0, number, row, column]
+        assert found == pytest.approx(maps[image, number].max(), rel=1e-3, abs=1e-4)
+
+
+def test_rows_of_patches_come_under_the_filters(colourful):
+    display = FilterDisplay.from_estimator(colourful, COLOUR, n_filters=5)
+    assert display.axes_.shape == (2, 12)
+    assert [ax.get_ylabel() for ax in display.axes_[:, 0]] == ["first layer\n5×5", "block2_conv\n14×14"]
+    mosaic = drawn(display.axes_[1, 0])[0]
+    first = display.patches["block2_conv"][0, 0]
+    assert mosaic.shape == (29, 29, 3)
+    np.testing.assert_allclose(mosaic[:14, :14], np.where(np.isnan(first), 1.0, first / 255))
+    assert (mosaic[14] == 1).all()  # a line between
+    assert sum(bool(drawn(ax)) for ax in display.axes_[1]) == 5
+    assert inside(display.figure_)
+
+
+@pytest.mark.parametrize("name", ["vgg11", "resnet18", "inception"])
+@pytest.mark.parametrize("side", [32, 224])
+def test_what_a_value_sees_is_what_the_plan_says(name, side):
+    plan = plan_named(name, (3, side, side), 10)
+    for row in plan.layers:
+        field = field_of(plan, row.name, 0)
+        assert (side if field is None else min(field.size, side)) == row.receptive_field[0], row.name
+
+
+def test_a_value_sees_the_pixels_that_it_has_a_gradient_for():
+    plan = plan_named("resnet18", (1, 64, 64), 2)
+    clf = CNNClassifier(architecture="resnet18", max_epochs=1, random_state=0).fit(np.zeros((4, 64, 64)), [0, 1, 0, 1])
+    name = next(row.name for row in plan.layers if row.kind == "sum")
+    image = torch.rand(1, 1, 64, 64, requires_grad=True)
+    maps = clf.module_.maps(image, name)
+    place = maps.shape[2] // 2, maps.shape[3] // 4
+    maps[0, :, place[0], place[1]].sum().backward()
+    for axis in (0, 1):
+        touched = image.grad[0, 0].abs().amax(dim=1 - axis).nonzero()[:, 0]
+        first, end = field_of(plan, name, axis).pixels(place[axis])
+        # A pool hands the gradient to one of its values, so that some of what is seen has none.
+        assert first <= touched.min() and touched.max() < end
+        assert abs(int(touched.min()) + int(touched.max()) - (first + end - 1)) <= 4
+
+
+def test_a_ready_made_network_is_shown_by_its_first_filters_and_by_whole_images():
+    def own(image_shape, n_outputs):
+        return nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(n_outputs))
+
+    clf = CNNClassifier(architecture=own, max_epochs=1, random_state=0).fit(X, y)
+    assert FilterDisplay.from_estimator(clf).filters.shape == (3, 3, 3)
+    display = FilterDisplay.from_estimator(clf, X, layer="network.1")
+    assert display.patches["network.1"].shape == (3, 4, 8, 8)
+    assert any((display.patches["network.1"][0, 0] == image).all() for image in X)
+
+
+# Saliency.
+
+
+def test_images_stand_above_what_counts_in_them(fitted):
+    display = SaliencyDisplay.from_estimator(fitted, X, method="occlusion", n_images=5)
+    assert display.axes_.shape == (2, 5)
+    np.testing.assert_allclose(display.saliency, saliency(fitted, X[:5], "occlusion"), rtol=1e-4, atol=1e-6)
+    for column in range(5):
+        above, below = display.axes_[:, column]
+        np.testing.assert_array_equal(drawn(above)[0], X[column])
+        assert above.get_title() == str(fitted.predict(X[:5])[column])
+        heat = below.get_images()[1]
+        np.testing.assert_allclose(heat.get_array(), display.saliency[column])
+        assert heat.get_clim() == pytest.approx((0, display.saliency[column].max()))
+    assert display.axes_[1, 0].get_ylabel() == "occlusion"
+    assert inside(display.figure_)
+
+
+def test_signed_values_have_a_scale_with_0_in_the_middle_and_titles_name_the_target(fitted):
+    display = SaliencyDisplay.from_estimator(fitted, X, method="integrated_gradients", target=3, n_images=2)
+    heat = display.axes_[1, 0].get_images()[1]
+    largest = np.abs(display.saliency[0]).max()
+    assert heat.get_clim() == pytest.approx((-largest, largest)) and heat.get_cmap().name == "PuOr_r"
+    assert display.axes_[0, 0].get_title() == f"{fitted.predict(X[:1])[0]}\nfor 3?"
+    regressor = CNNRegressor(**SETTINGS).fit(X, y / 7)
+    display = SaliencyDisplay.from_estimator(regressor, X, n_images=2)
+    assert display.axes_[0, 0].get_title() == f"{regressor.predict(X[:1])[0]:.3g}"
+
+
+# All of them.
+
+
+def displays(estimator, images, ax=None):
+    return [
+        FeatureMapDisplay.from_estimator(estimator, images, ax=ax),
+        FilterDisplay.from_estimator(estimator, images, ax=ax),
+        SaliencyDisplay.from_estimator(estimator, images, n_images=2, ax=ax),
+    ]
+
+
+def test_a_pipeline_is_drawn_on_the_original_pixels():
+    images, labels = COLOUR, y[:40] % 3
+    pipe = make_pipeline(ImageNormalizer("standardize"), CNNClassifier(**SETTINGS)).fit(images, labels)
+    of_maps, of_filters, of_saliency = displays(pipe, images)
+    np.testing.assert_allclose(drawn(of_maps.axes_[0, 0])[0], images[0] / 255)
+    np.testing.assert_allclose(drawn(of_saliency.axes_[0, 1])[0], images[1] / 255)
+    patch = of_filters.patches["block2_conv"][0, 0]
+    assert np.nanmax(patch) > 100 and np.isin(patch[np.isfinite(patch)], images).all()
+    with pytest.raises(NotFittedError):
+        FilterDisplay.from_estimator(make_pipeline(ImageNormalizer(), CNNClassifier()))
+
+
+def test_an_axes_is_filled_and_no_other_figure_made(fitted):
+    figure, axes = plt.subplots(1, 3, figsize=(15, 6), layout="constrained")
+    for ax, display in zip(axes, displays(fitted, X, ax=None), strict=True):
+        before = len(plt.get_fignums())
+        assert display.plot(ax=ax) is display
+        assert display.ax_ is ax and display.figure_ is figure and not ax.axison
+        assert len(plt.get_fignums()) == before
+        box = ax.get_subplotspec().get_position(figure)
+        assert all(cell.get_subplotspec().get_position(figure).x0 >= box.x0 - 1e-6 for cell in display.axes_.flat)
+    free = plt.figure().add_axes((0.5, 0.5, 0.4, 0.4))
+    cells = SaliencyDisplay.from_estimator(fitted, X, n_images=2, ax=free).axes_
+    assert all(cell.get_position().x0 >= 0.49 and cell.get_position().y1 <= 0.91 for cell in cells.flat)
+
+
+def test_without_a_convolution_an_error_says_so():
+    def linear(image_shape, n_outputs):
+        return nn.Sequential(nn.Flatten(), nn.Linear(image_shape.n_values, n_outputs))
+
+    clf = CNNClassifier(architecture=linear, max_epochs=1).fit(X, y)
+    with pytest.raises(ValueError, match="filters are those of a convolution, and this network has none"):
+        FilterDisplay.from_estimator(clf)
+    with pytest.raises(ValueError, match="looks at the maps of a convolution, and this network has none"):
+        SaliencyDisplay.from_estimator(clf, X)
+    with pytest.raises(ValueError, match=r"layer='network\.1' gives no maps"):
+        FilterDisplay.from_estimator(
+            CNNClassifier(
+                architecture=lambda s, n: nn.Sequential(nn.Conv2d(1, 2, 8), nn.Flatten(), nn.Linear(2, n)), max_epochs=1
+            ).fit(X, y),
+            X,
+            layer="network.1",
+        )
+
+
+def test_without_matplotlib_the_extra_is_named():
+    code = (
+        "import sys; sys.modules['matplotlib'] = None; sys.modules['matplotlib.pyplot'] = None\n"
+        "import numpy as np\n"
+        "from sklearn_cnn import CNNClassifier\n"
+        "from sklearn_cnn.inspection import FeatureMapDisplay, FilterDisplay, SaliencyDisplay\n"
+        "X, y = np.random.default_rng(0).random((20, 8, 8)), np.arange(20) % 2\n"
+        "clf = CNNClassifier((2, 2), max_epochs=1).fit(X, y)\n"
+        "for cls in (FeatureMapDisplay, FilterDisplay, SaliencyDisplay):\n"
+        "    try:\n"
+        "        cls.from_estimator(clf, X)\n"
+        "    except ImportError as error:\n"
+        "        print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lines = done.stdout.strip().splitlines()
+    assert [line.split()[0] for line in lines] == ["FeatureMapDisplay", "FilterDisplay", "SaliencyDisplay"]
+    assert all("needs matplotlib" in line and "sklearn-cnn[plot]" in line for line in lines)
