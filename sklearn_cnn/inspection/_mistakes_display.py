@@ -54,6 +54,8 @@ class MistakesDisplay:
         The grid; those in which no picture is drawn are switched off. Empty where there are no pictures.
     figure_ : matplotlib.figure.Figure
         The figure.
+    text_ : matplotlib.text.Text
+        The caption.
 
     Examples
     --------
@@ -160,22 +162,20 @@ class MistakesDisplay:
         longest = max((len(str(label)) for label in (*self.y_true, *self.y_pred)), default=0)
         n_columns = min(max(ceil(sqrt(n)), 4), 6 if longest <= 4 else 4, max(n, 1))
         n_rows = ceil(n / n_columns)
-        height, width = self.pictures.shape[1:3]
-        side, titles = min(8 / n_columns, 2.5), 0.25 if self.probabilities is None else 0.45  # inches
-        self.ax_ = axes_for(
-            ax,
-            type(self).__name__,
-            (max(side * n_columns, 5), n_rows * (titles + side * min(height / width, 3)) + 0.4 if n else 1.0),
-        )
+        # In inches.
+        side, titles, foot = min(8 / n_columns, 2.5), 0.25 if self.probabilities is None else 0.45, 0.3
+        height = n_rows * (titles + side * min(self.pictures.shape[1] / self.pictures.shape[2], 3))
+        self.ax_ = axes_for(ax, type(self).__name__, (max(side * n_columns, 5), height + foot if n else 1.0))
         self.figure_ = self.ax_.figure
-        self.axes_: NDArray[Any] = np.empty((n_rows, n_columns), dtype=object)
         if not n:
             self.ax_.set_axis_off()
-            self.ax_.text(0.5, 0.5, self.caption, ha="center", va="center", transform=self.ax_.transAxes)
+            self.axes_ = np.empty((0, 0), dtype=object)
+            self.text_ = self.ax_.text(0.5, 0.5, self.caption, ha="center", va="center", transform=self.ax_.transAxes)
             return self
-        below = {"xytext": (0, -8), "textcoords": "offset points", "ha": "center", "va": "top"}
-        self.ax_.annotate(self.caption, (0.5, 0), xycoords="axes fraction", **below)
-        self.axes_ = grid_inside(self.ax_, n_rows, n_columns)
+        place, below = grid_inside(self.ax_, 2, 1, height_ratios=(height, foot))[:, 0]
+        below.set_axis_off()
+        self.text_ = below.text(0.5, 0.5, self.caption, ha="center", va="center", transform=below.transAxes)
+        self.axes_ = grid_inside(place, n_rows, n_columns)
         limits = limits_of(self.pictures)
         for number, panel in enumerate(self.axes_.flat):
             if number < n:

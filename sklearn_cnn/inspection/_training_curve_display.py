@@ -210,7 +210,7 @@ class TrainingCurveDisplay:
             panel.spines[["top", "right"]].set_visible(False)
             if panel.get_yscale() == "linear":
                 panel.yaxis.set_major_locator(pyplot.MaxNLocator(5))
-        self.axes_[-1].xaxis.set_major_locator(pyplot.MaxNLocator(integer=True))
+        self.axes_[-1].xaxis.set_major_locator(pyplot.MaxNLocator(integer=True, min_n_ticks=1))
         self.axes_[-1].set(xlabel="epoch", xlim=(1 - margin, n_epochs + margin))
         self._add_legend(pyplot)
 
