@@ -163,7 +163,7 @@ class MistakesDisplay:
         n_columns = min(max(ceil(sqrt(n)), 4), 6 if longest <= 4 else 4, max(n, 1))
         n_rows = ceil(n / n_columns)
         # In inches.
-        side, titles, foot = min(8 / n_columns, 2.5), 0.25 if self.probabilities is None else 0.45, 0.3
+        side, titles, foot = min(8 / n_columns, 2.5), 0.28 if self.probabilities is None else 0.5, 0.3
         height = n_rows * (titles + side * min(self.pictures.shape[1] / self.pictures.shape[2], 3))
         self.ax_ = axes_for(ax, type(self).__name__, (max(side * n_columns, 5), height + foot if n else 1.0))
         self.figure_ = self.ax_.figure
@@ -203,8 +203,9 @@ class MistakesDisplay:
             labels = [str(self.y_true[number]), str(self.y_pred[number])]
             length = max(map(len, labels))
             title = panel.set_title(self._title(number, labels), fontsize="medium" if n_columns <= 4 else "small")
-            while title.get_window_extent().width > room and length > 3:
-                length -= 1
+            while (excess := title.get_window_extent().width - room) > 0 and length > 3:
+                letter = (room + excess) / max(map(len, title.get_text().split("\n")))
+                length = max(3, length - max(1, int(excess / letter)))
                 title.set_text(self._title(number, [cut_middle(label, length) for label in labels]))
             # What little place is left in a small axes.
             title.set_fontsize(title.get_fontsize() * min(1, room / title.get_window_extent().width))

@@ -167,6 +167,8 @@ class TrainingCurveDisplay:
         peaks = np.nanmax(self.learning_rates, axis=1)
         if peaks.max() >= 10 * peaks.min() > 0:
             rate.set_yscale("log")  # the smaller ones would be zero to the eye
+        else:
+            rate.set_ylim(0, 1.1 * peaks.max() or 1)
         self._finish_panels(pyplot)
         return self
 

@@ -146,7 +146,8 @@ def test_many_have_colours_apart_from_each_other(unvalidated):
 def test_learning_rates_far_apart_are_both_seen(unvalidated):
     near = CNNClassifier(**SETTINGS, lr=0.02).fit(X, y)
     far = CNNClassifier(**SETTINGS, lr=1e-4).fit(X, y)
-    assert draw([unvalidated, near]).axes_[-1].get_yscale() == "linear"
+    linear = draw([unvalidated, near]).axes_[-1]
+    assert linear.get_yscale() == "linear" and linear.get_ylim()[0] == 0
     assert draw([unvalidated, far]).axes_[-1].get_yscale() == "log"
 
 
