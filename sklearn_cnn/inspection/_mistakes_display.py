@@ -202,7 +202,9 @@ class MistakesDisplay:
         for number, panel in enumerate(self.axes_.flat[: len(self.pictures)]):
             labels = [str(self.y_true[number]), str(self.y_pred[number])]
             length = max(map(len, labels))
-            title = panel.set_title(self._title(number, labels), fontsize="medium" if n_columns <= 4 else "small")
+            size = "medium" if n_columns <= 4 else "small"
+            # A dollar in a label is no formula.
+            title = panel.set_title(self._title(number, labels), fontsize=size, parse_math=False)
             while (excess := title.get_window_extent().width - room) > 0 and length > 3:
                 letter = (room + excess) / max(map(len, title.get_text().split("\n")))
                 length = max(3, length - max(1, int(excess / letter)))

@@ -204,16 +204,18 @@ class TrainingCurveDisplay:
         """Axis of epochs, grid and legend."""
         n_epochs = self.train_losses.shape[1]
         margin = min(0.03 * n_epochs, 0.9)  # no epoch 0 is shown
+        last = self.axes_[-1]
+        for panel in self.axes_[:-1]:
+            panel.sharex(last)
+            panel.tick_params(labelbottom=False)
         for panel in self.axes_:
-            panel.sharex(self.axes_[-1])
-            panel.tick_params(labelbottom=panel is self.axes_[-1])
             panel.grid(color="0.9")
             panel.set_axisbelow(True)
             panel.spines[["top", "right"]].set_visible(False)
             if panel.get_yscale() == "linear":
                 panel.yaxis.set_major_locator(pyplot.MaxNLocator(5))
-        self.axes_[-1].xaxis.set_major_locator(pyplot.MaxNLocator(integer=True, min_n_ticks=1))
-        self.axes_[-1].set(xlabel="epoch", xlim=(1 - margin, n_epochs + margin))
+        last.xaxis.set_major_locator(pyplot.MaxNLocator(integer=True, min_n_ticks=1))
+        last.set(xlabel="epoch", xlim=(1 - margin, n_epochs + margin))
         self._add_legend(pyplot)
 
     def _add_legend(self, pyplot: Any) -> None:
