@@ -11,7 +11,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, ImageAugmenter, ImageNormalizer
+from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, ImageAugmenter, ImageNormalizer, ImageReader
 from sklearn_cnn.inspection import AugmentationDisplay
 
 X, y = load_digits().images[:40].astype(np.uint8), load_digits().target[:40]
@@ -74,6 +74,15 @@ def test_steps_before_the_augmenter_change_the_images_first():
     display = draw(pipe, X)
     np.testing.assert_array_equal(display.pictures, expected)
     np.testing.assert_array_equal(display.draws, AUGMENTER.sample(expected, 6))
+
+
+def test_images_are_read_from_files_before(tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="the extra 'images' brings it")
+    files = [tmp_path / f"{number}.png" for number in range(5)]
+    for file, pixels in zip(files, X, strict=False):
+        image.fromarray(pixels).save(file)
+    pipe = make_pipeline(ImageReader(size=8, mode="L"), AUGMENTER, CNNClassifier(**SETTINGS))
+    np.testing.assert_array_equal(draw(pipe, files).draws, DRAWS)
 
 
 def test_without_a_seed_of_its_own_an_augmenter_draws_by_that_of_its_network():

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, CNNRegressor, ImageNormalizer
+from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, CNNRegressor, ImageNormalizer, ImageReader
 from sklearn_cnn.inspection import MistakesDisplay
 
 X, y = load_digits().images[:300].astype(np.float32), load_digits().target[:300]
@@ -164,6 +164,18 @@ def test_a_pipeline_predicts_and_its_pictures_are_the_original_ones(kind):
     np.testing.assert_array_equal(display.pictures, X[display.rows])
     np.testing.assert_allclose(display.probabilities[:, 1], model.predict_proba(X).max(axis=1)[display.rows])
     np.testing.assert_array_equal(display.y_pred, model.predict(X)[display.rows])
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_pictures_come_from_files_too(tmp_path, lazy):
+    image = pytest.importorskip("PIL.Image", reason="the extra 'images' brings it")
+    files = [tmp_path / f"{number}.png" for number in range(30)]
+    for file, pixels in zip(files, X, strict=False):
+        image.fromarray((pixels * 15).astype(np.uint8)).save(file)
+    reader = ImageReader(size=8, mode="L", lazy=lazy)
+    pipe = make_pipeline(reader, ImageNormalizer(), CNNClassifier(**SETTINGS)).fit(files, y[:30])
+    display = draw(pipe, files, y[:30], n_images=3)
+    np.testing.assert_array_equal(display.pictures, (X[display.rows] * 15).astype(np.uint8))
 
 
 @pytest.mark.parametrize("scale", [1.0, 1000.0, 0.001])

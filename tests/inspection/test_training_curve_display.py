@@ -116,6 +116,7 @@ def test_epochs_without_validation_are_gaps():
     display = draw(clf)
     np.testing.assert_array_equal(display.validation_scores[0], [np.nan] * 3 + clf.validation_scores_[3:])
     assert display.train_losses.shape == (1, 6)
+    assert rings(display.axes_[1]) == [(clf.best_epoch_, clf.validation_scores_[clf.best_epoch_ - 1])]
 
 
 # Several estimators.
@@ -136,6 +137,7 @@ def test_several_have_a_colour_and_a_name_each(fitted, unvalidated, form):
     validation = display.lines_["validation_loss"][0]
     assert validation.get_color() == first.get_color() and validation.get_linestyle() != first.get_linestyle()
     assert np.isnan(display.lines_["validation_loss"][1].get_ydata()).all()
+    assert [epoch for epoch, _ in rings(display.axes_[1])] == [fitted.best_epoch_]
 
 
 def test_many_have_colours_apart_from_each_other(unvalidated):
