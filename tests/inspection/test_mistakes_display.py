@@ -75,6 +75,7 @@ def test_the_least_certain_are_right_or_wrong_and_the_wrong_are_marked(fitted):
     np.testing.assert_array_equal(display.rows, np.argsort(probabilities.max(axis=1), kind="stable")[:25])
     wrong = display.rows % 3 == 0
     assert 0 < wrong.sum() < 25
+    assert display.axes_.shape == (5, 5)  # short labels leave room for more columns
     np.testing.assert_array_equal(["×" in title for title in titles(display)], wrong)
     # More than by colour: the frame is thicker too.
     assert min(np.array(frames(display))[wrong]) > max(np.array(frames(display))[~wrong])
@@ -120,6 +121,7 @@ def test_long_labels_do_not_overlap(fitted, n_images):
         assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
         assert boxes[0].x0 >= 0 and boxes[-1].x1 <= display.figure_.bbox.width
     assert set(display.y_true) <= set(ANIMALS)  # whole, where they are kept
+    assert display.axes_.shape[1] <= 4
 
 
 def test_a_dollar_in_a_label_is_no_formula():
