@@ -10,6 +10,10 @@ from sklearn_cnn._optional import import_optional
 Limits = tuple[float, float]
 """What is drawn black and what white."""
 
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Colours that the colour-blind tell apart: Okabe and Ito, "Color universal design", 2008, without the yellow, which
+is pale on white."""
+
 
 def import_pyplot(purpose: str) -> Any:
     """Import ``matplotlib.pyplot``, or raise an ImportError that names the extra."""
@@ -90,3 +94,11 @@ def draw_picture(ax: Any, picture: NDArray[Any], limits: Limits) -> Any:
         return ax.imshow(np.where(np.isnan(shown), 1.0, shown), interpolation="nearest")  # NaN is no pixel: white
     grey = picture if picture.ndim == 2 else picture.mean(axis=2)
     return ax.imshow(grey, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+
+
+def cut_middle(text: str, length: int) -> str:
+    """Text of at most so many characters: of a longer one its beginning and its end, where names differ."""
+    if len(text) <= length:
+        return text
+    head = length // 2
+    return text[:head] + "…" + text[len(text) - (length - 1 - head) :]

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from sklearn_cnn.architectures._build import ImageNetwork
+from sklearn_cnn.estimators._base import BaseCNN
 from sklearn_cnn.estimators._network import PicklesNetwork
 from sklearn_cnn.images._reading import as_array, read_images
 from sklearn_cnn.images._shape import ImageShape, infer_image_shape
@@ -53,6 +54,37 @@ def find_estimator(estimator: Any) -> Any:
     return _steps(estimator)[-1]
 
 
+def find_trained(estimator: Any, purpose: str) -> Any:
+    """The fitted classifier or regressor, found as `find_estimator` does.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted estimator of this package, a pipeline that ends in one, or a search over either.
+    purpose : str
+        What needs it, as the subject of the error message.
+
+    Returns
+    -------
+    CNNClassifier or CNNRegressor
+        The estimator.
+
+    Raises
+    ------
+    TypeError
+        Where there is none, or one that was not trained on targets.
+    NotFittedError
+        Where it is not fitted.
+    """
+    found = find_estimator(estimator)
+    if not isinstance(found, BaseCNN):
+        raise TypeError(
+            f"{purpose} is of a network that was trained on targets, and a {type(found).__name__} was not; pass a "
+            f"CNNClassifier or CNNRegressor."
+        )
+    return found
+
+
 def look_at(estimator: Any, X: Any) -> Subject:
     """Bring images through the steps before an estimator.
 
@@ -85,7 +117,7 @@ def look_at(estimator: Any, X: Any) -> Subject:
         X = step.transform(X)
     images = read_images(last, X, reset=False)
     if pictures is None:
-        pictures = _drawable(images.image_shape.to_channels_first(images.images()))
+        pictures = drawable(images.image_shape.to_channels_first(images.images()))
     return Subject(last, images, pictures)
 
 
@@ -94,6 +126,8 @@ def _steps(estimator: Any) -> list[Any]:
     given = estimator
     if hasattr(estimator, "best_estimator_"):
         estimator = estimator.best_estimator_
+    elif hasattr(estimator, "refit"):  # a search: it has no best estimator before its fit
+        check_is_fitted(estimator)
     before: list[Any] = []
     if isinstance(estimator, Pipeline):
         *before, estimator = [step for _, step in estimator.steps if step is not None and step != "passthrough"]
@@ -111,7 +145,7 @@ def _steps(estimator: Any) -> list[Any]:
 def _as_pictures(X: Any, shapes: list[ImageShape]) -> NDArray[Any] | None:
     """X as pictures, if it is images already: paths are not."""
     if isinstance(X, ImageSource):
-        return _drawable(X.image_shape.to_channels_first(X.images()))
+        return drawable(X.image_shape.to_channels_first(X.images()))
     try:
         images = np.asarray(as_array(X))
     except ValueError:  # images of several sizes, which a later step brings to one
@@ -124,10 +158,10 @@ def _as_pictures(X: Any, shapes: list[ImageShape]) -> NDArray[Any] | None:
             shape = infer_image_shape(images.shape, None, "auto")
         except ValueError:
             return None
-    return _drawable(shape.to_channels_first(images))
+    return drawable(shape.to_channels_first(images))
 
 
-def _drawable(images: NDArray[Any]) -> NDArray[Any]:
+def drawable(images: NDArray[Any]) -> NDArray[Any]:
     """``(n, c, h, w)`` with the channels last, and without them where there is one."""
     return images[:, 0] if images.shape[1] == 1 else np.moveaxis(images, 1, -1)
 

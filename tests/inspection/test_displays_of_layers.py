@@ -23,12 +23,6 @@ COLOUR = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uin
 SETTINGS = {"filters": (4, 6), "max_epochs": 1, "random_state": 0}
 
 
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
-
-
 @pytest.fixture(scope="module")
 def fitted():
     return CNNClassifier(**SETTINGS).fit(X, y)

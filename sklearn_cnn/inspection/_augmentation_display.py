@@ -1,0 +1,174 @@
+"""AugmentationDisplay."""
+
+from numbers import Integral
+from typing import Any, Self
+
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+
+from sklearn_cnn.estimators._base import BaseCNN
+from sklearn_cnn.images._reading import read_images
+from sklearn_cnn.inspection._drawing import COLOURS, axes_for, draw_picture, grid_inside, import_pyplot, limits_of
+from sklearn_cnn.inspection._subject import drawable
+from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
+
+
+class AugmentationDisplay:
+    """Images, and what an augmenter makes of them: whoever looks should see the right class in every draw.
+
+    Make one with `from_estimator`, which plots it too.
+
+    Read more in the user guide.
+
+    Parameters
+    ----------
+    pictures : ndarray of shape (n, height, width) or (n, height, width, channels)
+        The images as they are.
+    draws : ndarray of shape (n, n_draws, height, width) or (n, n_draws, height, width, channels)
+        Draws of each.
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+        The place of all pictures.
+    axes_ : ndarray of Axes of shape (n, 1 + n_draws)
+        The grid: a row for each image, first as it is, then its draws.
+    figure_ : matplotlib.figure.Figure
+        The figure.
+
+    See Also
+    --------
+    ImageAugmenter.sample : The draws as an array.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn_cnn import ImageAugmenter
+    >>> from sklearn_cnn.inspection import AugmentationDisplay
+    >>> augmenter = ImageAugmenter(rotation=30, shift=0.1, random_state=0)
+    >>> AugmentationDisplay.from_estimator(augmenter, load_digits().images).axes_.shape
+    (4, 7)
+    """
+
+    def __init__(self, *, pictures: NDArray[Any], draws: NDArray[Any]) -> None:
+        self.pictures = pictures
+        self.draws = draws
+
+    @classmethod
+    def from_estimator(cls, augmenter: Any, X: Any, *, n_images: int = 4, n_draws: int = 6, ax: Any = None) -> Self:
+        """Draw images as an augmenter changes them.
+
+        Parameters
+        ----------
+        augmenter : ImageAugmenter, CNNClassifier, CNNRegressor, or pipeline or search
+            Fitted or not. Of a network its parameter `augmenter`; of a pipeline the first step that augments, where
+            the steps before it are fitted if they have to be; of a fitted search that of its best estimator.
+        X : array-like of images
+            Of which the first ones are drawn.
+        n_images : int, default=4
+            How many; fewer where there are fewer.
+        n_draws : int, default=6
+            Draws of each.
+        ax : matplotlib.axes.Axes or None, default=None
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        AugmentationDisplay
+            Drawn already. An augmenter whose `random_state` is an int gives the same draws each time; so does one
+            with None as the parameter of a network whose `random_state` is an int.
+
+        Raises
+        ------
+        TypeError
+            Where nothing that was given augments.
+        ValueError
+            Where a network has no augmenter; where a number is no positive integer; where the augmenter cannot
+            read or change the images.
+        NotFittedError
+            Where a step before the augmenter has to be fitted.
+        ImportError
+            Where matplotlib is missing.
+        """
+        for name, number in (("n_images", n_images), ("n_draws", n_draws)):
+            if not isinstance(number, Integral) or isinstance(number, bool) or number < 1:
+                raise ValueError(f"{name} is a positive integer; got {number!r}.")
+        before, found = _find_augmenter(augmenter)
+        images = X[:n_images]
+        for step in before:
+            images = step.transform(images)
+        source = read_images(
+            ImageAugmenter(), images, reset=True, image_shape=found.image_shape, channels=found.channels
+        )
+        shape = source.image_shape
+        draws = found.sample(images, n_draws)
+        flat = draws.reshape(-1, *draws.shape[2:])
+        drawn = drawable(shape.to_channels_first(flat))
+        return cls(
+            pictures=drawable(shape.to_channels_first(source.images())),
+            draws=drawn.reshape(*draws.shape[:2], *drawn.shape[1:]),
+        ).plot(ax)
+
+    def plot(self, ax: Any = None) -> Self:
+        """Draw the pictures.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes or None, default=None
+            Where to draw; a new figure by default.
+
+        Returns
+        -------
+        AugmentationDisplay
+            Itself.
+
+        Raises
+        ------
+        ImportError
+            Where matplotlib is missing.
+        """
+        import_pyplot(type(self).__name__)
+        n, n_draws, height, width = self.draws.shape[:4]
+        side = min(8 / (n_draws + 1), 2.0)
+        self.ax_ = axes_for(ax, type(self).__name__, (side * (n_draws + 1), n * side * min(height / width, 3) + 0.4))
+        self.figure_ = self.ax_.figure
+        self.axes_ = grid_inside(self.ax_, n, n_draws + 1)
+        limits = limits_of(self.pictures)
+        for row, picture, draws in zip(self.axes_, self.pictures, self.draws, strict=True):
+            for panel, image in zip(row, [picture, *draws], strict=True):
+                draw_picture(panel, image, limits)
+                panel.spines[:].set(color="0.7", linewidth=1)
+            row[0].spines[:].set(color=COLOURS[0], linewidth=2.5)
+        self.axes_[0, 0].set_title("as it is")
+        self.axes_[0, 1].set_title("draws", loc="left")
+        return self
+
+
+def _find_augmenter(estimator: Any) -> tuple[list[Any], ImageAugmenter]:
+    """The steps before an augmenter, and the augmenter, which reads and draws as it would in training."""
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    steps = [step for _, step in estimator.steps] if isinstance(estimator, Pipeline) else [estimator]
+    steps = [step.estimator if isinstance(step, FrozenEstimator) else step for step in steps]
+    steps = [step for step in steps if step is not None and step != "passthrough"]
+    seeds = [step.random_state for step in steps if isinstance(step, BaseCNN)]
+    for number, step in enumerate(steps):
+        if isinstance(step, ImageAugmenter):
+            return steps[:number], _seeded(step, seeds)
+        if isinstance(step, BaseCNN) and step.augmenter is not None:
+            # The network decides how its images are read.
+            reading = {"image_shape": step.image_shape, "channels": step.channels}
+            return steps[:number], _seeded(clone(step.augmenter).set_params(**reading), seeds)
+    if any(isinstance(step, BaseCNN) for step in steps):
+        raise ValueError("there is no augmenter: neither a step of a pipeline nor the parameter augmenter.")
+    raise TypeError(
+        f"an ImageAugmenter is drawn, or a network or pipeline that has one; got {type(estimator).__name__}."
+    )
+
+
+def _seeded(augmenter: ImageAugmenter, seeds: list[Any]) -> ImageAugmenter:
+    """An augmenter without a seed draws, as in training, by that of the network."""
+    if augmenter.random_state is None and seeds and isinstance(seeds[0], Integral):
+        return clone(augmenter).set_params(random_state=int(seeds[0]))
+    return augmenter
