@@ -202,8 +202,9 @@ def _last_maps(network: ImageNetwork, plan: Plan, subject: Subject) -> _Maps:
     """The maps that the head reads, as they are before any pooling; where those are single pixels, earlier ones.
 
     Pools make them too small to show a place, while the convolution's values as such are not what the network
-    goes on with: a channel below its bias is switched off behind the activation. On images whose deciding pixels are
-    known, 51% to 100% of the largest values hit them where the values are activated, and 0% to 100% where not.
+    goes on with: a channel below its bias is switched off behind the activation. Of 36 networks that know a bright
+    square, the largest 5% of values were on it by 86% on average and 29% at worst where the convolution is activated;
+    by 84% and 0% where not; and by 67% and 0% behind the pool.
     """
     rows = {row.name: row for row in plan.layers}
     ready_made = next((row.name for row in plan.layers if row.kind == "module"), None)
