@@ -174,7 +174,6 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
             row = _row(plan, self.layer)
             _refuse_drawn(plan, row, drawn)
             self._pixel_range = statistics.range if trained is None else trained._pixel_range
-            warn_of_another_range(statistics.range, self._pixel_range, fractions=images.dtype != np.uint8, depth=3)
             self.layer_ = row.name
             self.plan_ = plan
             self.module_ = network.to(device).eval()
@@ -255,7 +254,8 @@ def _refuse_drawn(plan: Plan, row: Layer, drawn: frozenset[str]) -> None:
     before = plan.layers[: names.index(row.name) + 1]
     missing = [layer.name for layer in before if layer.name in drawn and layer.n_parameters]
     if missing:
+        why = "an output layer is always drawn anew" if missing[0] == "output" else "they have none that fit it"
         raise ValueError(
-            f"layer={row.name!r} is computed with {missing[0]}, for which weights= has none that fit these images; "
-            f"take a row before that one, or weights='random'."
+            f"layer={row.name!r} is computed with {missing[0]}, which weights= do not fill: {why}. Take a row before "
+            f"that one, or weights='random'."
         )

@@ -261,8 +261,9 @@ class PicklesNetwork:
             )
             self.device_ = "cpu"
         double = any(value.dtype == np.float64 for value in weights.values())
-        network, _ = blank_network(self._architecture, self.plan_, self.image_shape_, double=double)
-        network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+        with torch.inference_mode(False):  # the caller's, whose tensors could never be trained
+            network, _ = blank_network(self._architecture, self.plan_, self.image_shape_, double=double)
+            network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
         self.module_ = network.to(self.device_).eval()
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sklearn_cnn.architectures._build import ImageNetwork
 from sklearn_cnn.architectures._plan import Plan
-from sklearn_cnn.inspection._subject import batches_of, look_at, spare_copy
+from sklearn_cnn.inspection._subject import Subject, batches_of, look_at, spare_copy
 from sklearn_cnn.training._inference import prediction_batch_size
 
 
@@ -35,14 +35,15 @@ def feature_maps(estimator: Any, X: Any, layer: str | Sequence[str] = "all") -> 
     -------
     dict of str to ndarray of shape (n, channels, height, width) or (n, n_features)
         By the names of the layers, in the order of the plan; in the dtype of the network, as a rule float32.
-        A part that runs several times for an image has what it gave the last time.
+        Parts of what comes ready made give what they give, some of them with the channels last; one that runs
+        several times for an image has what it gave the last time.
 
     Raises
     ------
     ValueError
         For the name of a layer that is not there; those that are there are listed.
     TypeError
-        Where `estimator` is of another kind.
+        Where `estimator` is of another kind, or `layer` is no name.
     NotFittedError
         Where it is not fitted.
 
@@ -57,7 +58,14 @@ def feature_maps(estimator: Any, X: Any, layer: str | Sequence[str] = "all") -> 
     >>> maps["block1_conv"].shape, maps["block2_pool"].shape
     ((5, 8, 8, 8), (5, 16, 2, 2))
     """
-    subject = look_at(estimator, X)
+    return maps_of(look_at(estimator, X), layer)
+
+
+def maps_of(subject: Subject, layer: str | Sequence[str], *, missing: str = "raise") -> dict[str, NDArray[Any]]:
+    """What layers give for the images of a subject, see `feature_maps`.
+
+    With ``missing="skip"`` layers that give nothing are left out.
+    """
     plan, network = subject.estimator.plan_, spare_copy(subject.estimator.module_)
     names = find_layers(network, plan, layer)
     stop = _last_row(plan, names)
@@ -65,9 +73,11 @@ def feature_maps(estimator: Any, X: Any, layer: str | Sequence[str] = "all") -> 
     with torch.inference_mode(), recording(network, names) as seen:
         for rows, pixels in batches_of(subject, prediction_batch_size(plan.largest_map)):
             network.maps(pixels, stop)
+            if missing == "skip" or (isinstance(layer, str) and layer == "all"):
+                names = [name for name in names if name in seen]  # some parts only hold others, or are never run
             for name in names:
                 if name not in seen:
-                    raise ValueError(f"layer {name!r} gives no array, or is not run by this network.")
+                    raise ValueError(f"layer={name!r} gives no array, or is not run by this network.")
                 if name not in found:
                     part = seen[name]
                     found[name] = np.empty(
@@ -87,8 +97,17 @@ def layer_names(network: ImageNetwork, plan: Plan) -> list[str]:
         names.append(row.name)
         if row.kind == "module":
             parts = [name for part in row.parts for name in part.split("+")]
-            names += [f"{row.name}.{part}" for part in parts or dict(network.layers[row.name].named_children())]
+            names += [f"{row.name}.{part}" for part in parts or _children(network.layers[row.name])]
     return names
+
+
+def _children(module: nn.Module, prefix: str = "") -> list[str]:
+    """Names of the parts on the first level that has several."""
+    children = dict(module.named_children())
+    if len(children) == 1:
+        ((name, child),) = children.items()
+        return _children(child, f"{prefix}{name}.") or [f"{prefix}{name}"]
+    return [f"{prefix}{name}" for name in children]
 
 
 def find_layers(network: ImageNetwork, plan: Plan, layer: str | Sequence[str]) -> list[str]:
@@ -96,7 +115,10 @@ def find_layers(network: ImageNetwork, plan: Plan, layer: str | Sequence[str]) -
     usual = layer_names(network, plan)
     if isinstance(layer, str) and layer == "all":
         return usual
-    wanted = [layer] if isinstance(layer, str) else list(layer)
+    wanted = [layer] if isinstance(layer, str) else layer
+    if not isinstance(wanted, list | tuple | np.ndarray) or not all(isinstance(name, str) for name in wanted):
+        raise TypeError(f"layer is the name of a layer, or a list of names; got {layer!r}.")
+    wanted = list(wanted)
     ready_made = [row.name for row in plan.layers if row.kind == "module"]
     known = [
         *usual,
@@ -139,3 +161,34 @@ def _last_row(plan: Plan, names: Sequence[str]) -> str:
     """The row at which a network can stop, having run all these layers."""
     rows = [row.name for row in plan.layers]
     return max((name.split(".")[0] for name in names), key=rows.index)
+
+
+def as_maps(array: Any, image_size: tuple[int, int], *, ready_made: bool) -> Any:
+    """What a layer gives as maps ``(n, channels, height, width)``; None where it is something else.
+
+    Parts of ready-made networks give maps with the channels first or last, and also what has four axes but is no
+    picture, such as the heads of an attention. Maps are told by their shape: that of the image, but smaller.
+
+    Parameters
+    ----------
+    array : ndarray or Tensor
+        What the layer gives.
+    image_size : (int, int)
+        Height and width of an image.
+    ready_made : bool
+        Whether the layer is such a part.
+    """
+    if array.ndim != 4:
+        return None
+    if not ready_made or _is_smaller(array.shape[2:], image_size):
+        return array
+    if _is_smaller(array.shape[1:3], image_size):
+        return np.moveaxis(array, 3, 1) if isinstance(array, np.ndarray) else array.movedim(3, 1)
+    return None
+
+
+def _is_smaller(size: Sequence[int], image_size: tuple[int, int]) -> bool:
+    """Whether a map may be of an image of this size: no larger, and of the same proportions but for rounding."""
+    (height, width), (rows, columns) = size, image_size
+    skew = abs(height * columns - width * rows)
+    return height <= rows and width <= columns and skew <= 1.5 * max(rows, columns)

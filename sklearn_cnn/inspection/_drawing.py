@@ -23,6 +23,10 @@ def import_pyplot(purpose: str) -> Any:
 def axes_for(ax: Any, purpose: str, size: tuple[float, float]) -> Any:
     """The axes to draw in: those given, or those of a new figure of so many inches."""
     if ax is not None:
+        if not hasattr(ax, "get_subplotspec"):
+            raise TypeError(f"ax is one Axes of matplotlib; got {type(ax).__name__}.")
+        if not ax.axison:
+            raise ValueError("ax is hidden, as it is where a display was drawn before; pass another one.")
         return ax
     pyplot = import_pyplot(purpose)
     return pyplot.subplots(figsize=size, layout="constrained")[1]
@@ -46,6 +50,7 @@ def grid_inside(ax: Any, n_rows: int, n_columns: int, **settings: Any) -> NDArra
         Without ticks; those in which nothing is drawn should be switched off.
     """
     ax.set_axis_off()
+    current = ax.figure.gca()
     place = ax.get_subplotspec()
     if place is None:  # made by hand, so that no layout looks after it
         box = ax.get_position()
@@ -58,6 +63,7 @@ def grid_inside(ax: Any, n_rows: int, n_columns: int, **settings: Any) -> NDArra
         made = ax.figure.add_subplot(grid[row, column])
         made.set(xticks=[], yticks=[])
         axes[row, column] = made
+    ax.figure.sca(current)  # pyplot goes on where it was
     return axes
 
 
@@ -65,7 +71,9 @@ def limits_of(pictures: NDArray[Any]) -> Limits:
     """Black and white of images: 0 and 255 of bytes, 0 and 1 of fractions, else the least and the largest value."""
     if pictures.dtype == np.uint8:
         return 0.0, 255.0
-    low, high = float(pictures.min()), float(pictures.max())
+    if not np.isfinite(pictures).any():
+        return 0.0, 1.0
+    low, high = float(np.nanmin(pictures)), float(np.nanmax(pictures))
     if pictures.dtype == np.bool_ or (low >= 0 and 0.5 < high <= 1):
         return 0.0, 1.0
     return (low, high) if high > low else (low - 0.5, low + 0.5)
@@ -91,9 +99,11 @@ def draw_picture(ax: Any, picture: NDArray[Any], limits: Limits) -> Any:
     low, high = limits
     if picture.ndim == 3 and picture.shape[2] in (3, 4):
         shown = np.clip((picture.astype(np.float64) - low) / (high - low), 0, 1)
-        return ax.imshow(np.where(np.isnan(shown), 1.0, shown), interpolation="nearest")  # NaN is no pixel: white
+        return ax.imshow(
+            np.where(np.isnan(shown), 1.0, shown), interpolation="nearest", origin="upper"
+        )  # NaN is no pixel: white
     grey = picture if picture.ndim == 2 else picture.mean(axis=2)
-    return ax.imshow(grey, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    return ax.imshow(grey, cmap="gray", vmin=low, vmax=high, interpolation="nearest", origin="upper")
 
 
 def cut_middle(text: str, length: int) -> str:

@@ -4,12 +4,11 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import _safe_indexing
 
-from sklearn_cnn.inspection._activations import feature_maps
-from sklearn_cnn.inspection._drawing import axes_for, draw_picture, grid_inside, limits_of
+from sklearn_cnn.inspection._activations import as_maps, maps_of
+from sklearn_cnn.inspection._drawing import axes_for, draw_picture, grid_inside, import_pyplot, limits_of
 from sklearn_cnn.inspection._layers import layers_with_maps
-from sklearn_cnn.inspection._subject import look_at
+from sklearn_cnn.inspection._subject import check_count, first_images, look_at
 
 _KINDS = ("conv", "max_pool", "avg_pool", "sum", "concat")
 
@@ -105,14 +104,19 @@ class FeatureMapDisplay:
         ImportError
             Without matplotlib, which the extra ``plot`` brings.
         """
-        subject = look_at(estimator, _safe_indexing(X, slice(0, 1)))
-        fitted = subject.estimator
+        import_pyplot(cls.__name__)  # before anything is computed
+        check_count("n_maps", n_maps)
+        subject = look_at(estimator, first_images(estimator, X, 1))
+        fitted, shape = subject.estimator, subject.images.image_shape
         if isinstance(layer, str) and layer == "auto":
             layer = layers_with_maps(fitted.module_, fitted.plan_, _KINDS) or "all"
-        found = {name: values[0] for name, values in feature_maps(fitted, subject.images, layer).items()}
-        found = {name: values for name, values in found.items() if values.ndim == 3}
+        found = {}
+        for name, values in maps_of(subject, layer, missing="skip").items():
+            maps = as_maps(values, (shape.height, shape.width), ready_made="." in name)
+            if maps is not None:
+                found[name] = maps[0]
         if not found:
-            raise ValueError("none of these layers gives maps; a network without convolutions has none.")
+            raise ValueError("none of these layers gives maps; those of convolutions do.")
         strongest = {
             name: np.argsort(-values.std(axis=(1, 2)), kind="stable")[:n_maps] for name, values in found.items()
         }
@@ -153,7 +157,7 @@ class FeatureMapDisplay:
         for row, (name, values) in enumerate(self.maps.items(), start=1):
             for column, (number, value) in enumerate(zip(self.filters[name], values, strict=True)):
                 self._show(row, column, name if column == 0 else "", value.shape)
-                self.axes_[row, column].imshow(value, cmap="viridis", interpolation="nearest")
+                self.axes_[row, column].imshow(value, cmap="viridis", interpolation="nearest", origin="upper")
                 self.axes_[row, column].set_title(str(number), fontsize=7, pad=2)
         return self
 

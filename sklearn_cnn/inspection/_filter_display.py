@@ -10,10 +10,17 @@ from torch import Tensor, nn
 
 from sklearn_cnn.architectures._build import ImageNetwork
 from sklearn_cnn.architectures._plan import Plan
-from sklearn_cnn.inspection._activations import find_layers, recording
-from sklearn_cnn.inspection._drawing import axes_for, draw_picture, grid_inside, limits_of
+from sklearn_cnn.inspection._activations import as_maps, find_layers, recording
+from sklearn_cnn.inspection._drawing import axes_for, draw_picture, grid_inside, import_pyplot, limits_of
 from sklearn_cnn.inspection._layers import field_of, layers_with_maps
-from sklearn_cnn.inspection._subject import Subject, batches_of, find_estimator, look_at, spare_copy
+from sklearn_cnn.inspection._subject import (
+    Subject,
+    batches_of,
+    check_count,
+    find_estimator,
+    look_at,
+    spare_copy,
+)
 from sklearn_cnn.training._inference import prediction_batch_size
 
 _PATCHES = 4
@@ -24,7 +31,8 @@ class FilterDisplay:
 
     A filter of the first layer is a small picture itself: it answers most to what looks like it. Deeper filters read
     the maps of others, and are shown by the parts of images to which they answer most, each as large as what one
-    value of their maps sees. Use `from_estimator` to make one.
+    value of their maps sees; of networks that come ready made, where that is not known, by whole images. Use
+    `from_estimator` to make one.
 
     Read more in the user guide.
 
@@ -107,22 +115,21 @@ class FilterDisplay:
         ImportError
             Without matplotlib, which the extra ``plot`` brings.
         """
+        import_pyplot(cls.__name__)  # before anything is computed
+        check_count("n_filters", n_filters)
         fitted = find_estimator(estimator)
-        filters = _first_filters(fitted.module_)
-        if X is None:
+        plan, network = fitted.plan_, spare_copy(fitted.module_)
+        filters = _first_filters(network)
+        chosen = isinstance(layer, str) and layer == "auto"
+        names = _deeper(network, plan) if chosen else find_layers(network, plan, layer)
+        if X is None or not names:
             return cls(filters=filters).plot(ax=ax)
-        subject, plan, network = look_at(estimator, X), fitted.plan_, spare_copy(fitted.module_)
-        if isinstance(layer, str) and layer == "auto":
-            first = next((row.name for row in plan.layers if row.kind == "conv"), None)
-            names = [name for name in layers_with_maps(network, plan, ("conv",)) if name != first]
-        else:
-            names = find_layers(network, plan, layer)
+        subject = look_at(estimator, X)
         patches, numbers = {}, {}
-        if names:
-            for name, (values, places) in _strongest(network, plan, subject, names).items():
-                order = np.argsort(-values[:, 0], kind="stable")[:n_filters]
-                patches[name] = _cut(subject, plan, name, places[order])
-                numbers[name] = order
+        for name, (values, places) in _strongest(network, plan, subject, names, skip=chosen).items():
+            order = np.argsort(-values[:, 0], kind="stable")[:n_filters]
+            patches[name] = _cut(subject, plan, name, places[order])
+            numbers[name] = order
         return cls(filters=filters, patches=patches, numbers=numbers).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> Self:
@@ -159,7 +166,7 @@ class FilterDisplay:
             draw_picture(cell, values, (-largest, largest))  # 0 is the grey in the middle
         self._name(0, f"first layer\n{shown.shape[1]}×{shown.shape[2]}")
         for row, (name, values) in enumerate(patches.items(), start=of_filters):
-            limits = limits_of(values[np.isfinite(values)])
+            limits = limits_of(values)
             for cell, mosaic in zip(self.axes_[row], _mosaics(values), strict=False):
                 cell.set_axis_on()
                 draw_picture(cell, mosaic, limits)
@@ -170,21 +177,37 @@ class FilterDisplay:
         self.axes_[row, 0].set_ylabel(text, rotation=0, ha="right", va="center", fontsize=9)
 
 
-def _first_filters(network: ImageNetwork) -> NDArray[Any]:
+def _first_conv(network: ImageNetwork) -> nn.Conv2d:
     conv = next((part for part in network.modules() if isinstance(part, nn.Conv2d)), None)
     if conv is None:
         raise ValueError("filters are those of a convolution, and this network has none.")
-    weight = conv.weight.detach().cpu().double().numpy()
+    return conv
+
+
+def _first_filters(network: ImageNetwork) -> NDArray[Any]:
+    weight = _first_conv(network).weight.detach().cpu().double().numpy()
     return np.moveaxis(weight, 1, -1) if weight.shape[1] == 3 else weight.mean(axis=1)
 
 
+def _deeper(network: ImageNetwork, plan: Plan) -> list[str]:
+    """Layers behind the first convolution that have filters of their own."""
+    names = []
+    for name in layers_with_maps(network, plan, ("conv",)):
+        convs = [part for part in network.layers.get_submodule(name).modules() if isinstance(part, nn.Conv2d)]
+        if convs and convs != [_first_conv(network)]:
+            names.append(name)
+    return names
+
+
 def _strongest(
-    network: ImageNetwork, plan: Plan, subject: Subject, names: list[str]
+    network: ImageNetwork, plan: Plan, subject: Subject, names: list[str], *, skip: bool
 ) -> dict[str, tuple[NDArray[Any], NDArray[np.intp]]]:
     """For each filter of some layers its largest values, in standard deviations above its mean, and where they are.
 
     One value an image, so that the patches are of several; ``(n_filters, 4)``, and image, row and column of each.
+    `skip`: leave out layers that give no maps.
     """
+    shape = subject.images.image_shape
     best: dict[str, tuple[Tensor, Tensor]] = {}
     sums: dict[str, Tensor] = {}
     count = dict.fromkeys(names, 0)
@@ -192,9 +215,14 @@ def _strongest(
         for rows, pixels in batches_of(subject, prediction_batch_size(plan.largest_map)):
             network(pixels)
             for name in names:
-                maps = seen[name][: rows.stop - rows.start].cpu().double()
-                if maps.ndim != 4:
+                given = seen.get(name)
+                if given is not None:
+                    given = as_maps(given, (shape.height, shape.width), ready_made="." in name)
+                if given is None and skip:
+                    continue
+                if given is None:
                     raise ValueError(f"layer={name!r} gives no maps.")
+                maps = given[: rows.stop - rows.start].cpu().double()
                 value, place = maps.flatten(2).max(dim=2)
                 image = torch.arange(rows.start, rows.stop)[:, None].expand_as(place)
                 where = torch.stack([image, place // maps.shape[3], place % maps.shape[3]], dim=2)
@@ -222,14 +250,9 @@ def _strongest(
 def _cut(subject: Subject, plan: Plan, name: str, places: NDArray[np.intp]) -> NDArray[Any]:
     """What values at these places, ``(n_filters, k, 3)``, see of the images; NaN outside."""
     pictures = subject.pictures
-    sides = subject.images.image_shape.height, subject.images.image_shape.width
+    sides = pictures.shape[1:3]
     fields = [field_of(plan, name, axis) for axis in (0, 1)]
-    # The pictures may be larger than what the network gets of them.
-    scale = [pictures.shape[1 + axis] / sides[axis] for axis in (0, 1)]
-    shape = tuple(
-        round(sides[axis] if field is None else min(field.size, sides[axis]) * 1.0) for axis, field in enumerate(fields)
-    )
-    shape = tuple(max(round(side * scale[axis]), 1) for axis, side in enumerate(shape))
+    shape = [side if field is None else min(field.size, side) for side, field in zip(sides, fields, strict=True)]
     patches = np.full((*places.shape[:2], *shape, *pictures.shape[3:]), np.nan)
     for filter_, k in np.ndindex(*places.shape[:2]):
         image, *position = places[filter_, k]
@@ -237,8 +260,8 @@ def _cut(subject: Subject, plan: Plan, name: str, places: NDArray[np.intp]) -> N
         for axis, field in enumerate(fields):
             first = 0
             if field is not None and field.size < sides[axis]:
-                first = round(field.pixels(int(position[axis]))[0] * scale[axis])
-            begin, end = max(first, 0), min(first + shape[axis], pictures.shape[1 + axis])
+                first = field.pixels(int(position[axis]))[0]
+            begin, end = max(first, 0), min(first + shape[axis], sides[axis])
             inside.append(slice(begin, end))
             outside.append(slice(begin - first, end - first))
         patches[filter_, k, outside[0], outside[1]] = pictures[image, inside[0], inside[1]]

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from sklearn_cnn.architectures._build import ImageNetwork
 from sklearn_cnn.architectures._plan import Plan
-from sklearn_cnn.inspection._activations import recording
+from sklearn_cnn.inspection._activations import as_maps, recording
 from sklearn_cnn.inspection._subject import Subject, batches_of, dtype_of, look_at, spare_copy
 from sklearn_cnn.training._inference import prediction_batch_size
 
@@ -49,17 +49,19 @@ def saliency(estimator: Any, X: Any, method: str = "grad_cam", target: Any = Non
 
         - ``"grad_cam"``: the maps of the last convolution, each times the mean of its gradient, added up; what
           speaks for the output remains, enlarged to the image [1]_. The maps are normalised and activated as the
-          network does, but not pooled. In a ready-made network they are the last of more than one pixel. Coarse
+          network does, but not pooled. In a ready-made network they are the last that have more than one pixel and
+          the proportions of the image. Coarse
           and smooth; a mean of gradients says little where the head treats each place in its own way.
         - ``"gradient"``: the size of the output's gradient for each pixel, the largest of the channels [2]_.
         - ``"integrated_gradients"``: the mean gradient on the way from a baseline, the image whose pixels are all
           0, to the image, times their difference; the channels are added up [3]_. Signed: what is below 0 speaks
           against the output. All pixels add up to the difference of the output between image and baseline. The
-          steps are halved where they are too long for that, until they do but for 1% of it and 0.001, or 1,024
-          gradients were computed.
+          steps are halved where they are too long for that, until they do but for 1% of it and 0.001 (of a
+          regressor: of a standard deviation of the targets), or 1,024 gradients were computed.
         - ``"occlusion"``: how much the output sinks where a square of the image's mean colour covers a place,
           the mean of the squares that cover it [4]_. The squares are a seventh of the shorter side wide, at
-          least 2 pixels, and overlap by half. It takes no gradient, but about 170 predictions for an image.
+          least 2 pixels, and overlap by half. It takes no gradient, but 169 predictions for a square image of 28
+          pixels, and more for a long one.
     target : label or int, default=None
         The class whose logit is looked at, by default for each image the predicted one. With several labels an
         image, and for a regressor, the number of the output; by default the most probable label, and the one
@@ -68,7 +70,7 @@ def saliency(estimator: Any, X: Any, method: str = "grad_cam", target: Any = Non
     Returns
     -------
     ndarray of shape (n, height, width)
-        In float32. Signed for ``"integrated_gradients"``, never negative for the others.
+        In float32, in the unit of the output. Signed for ``"integrated_gradients"``, never negative for the others.
 
     Raises
     ------
@@ -105,18 +107,28 @@ def saliency(estimator: Any, X: Any, method: str = "grad_cam", target: Any = Non
     (5, 8, 8)
     >>> against = saliency(clf, X[:5], "integrated_gradients", target=3)  # what speaks for and against a 3
     """
+    check_method(method)
+    return saliency_of(look_at(estimator, X), method, target)[0]
+
+
+def check_method(method: Any) -> None:
+    """Refuse what is no method of `saliency`."""
     if method not in _METHODS:
         raise ValueError(f"method is one of {', '.join(map(repr, _METHODS))}; got {method!r}.")
-    subject = look_at(estimator, X)
-    plan = subject.estimator.plan_
-    network = spare_copy(subject.estimator.module_)
-    target_of = _target_of(subject.estimator, target)
+
+
+def saliency_of(subject: Subject, method: str, target: Any) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """What `saliency` gives, and for each image the number of the output that it is about."""
+    estimator, plan = subject.estimator, subject.estimator.plan_
+    network = spare_copy(estimator.module_)
+    target_of = _target_of(estimator, target)
     maps = None if method != "grad_cam" else _last_maps(network, plan, subject)
     found = np.empty((len(subject.images), *plan.input_shape[1:]), dtype=np.float32)
+    targets = np.empty(len(found), dtype=np.intp)
     size = prediction_batch_size(plan.largest_map) if method == "occlusion" else _gradient_batch_size(plan)
     short = []
     # The caller may be in no_grad, inference_mode or autocast.
-    with torch.inference_mode(False), torch.autocast(torch.device(subject.estimator.device_).type, enabled=False):
+    with torch.inference_mode(False), torch.autocast(torch.device(estimator.device_).type, enabled=False):
         for rows, pixels in batches_of(subject, max(size // 2, 1) if method != "occlusion" else size):
             # Tensors made in inference mode take no part in gradients.
             images = pixels.to(dtype_of(network)).clone()
@@ -130,11 +142,14 @@ def saliency(estimator: Any, X: Any, method: str = "grad_cam", target: Any = Non
                 result, error = _integrated_gradients(network, images, index, size)
                 short.append(error[: rows.stop - rows.start])
             else:
-                result = _occlusion(network, images, index, size)
+                result = _occlusion(network, images, index)
             found[rows] = result[: rows.stop - rows.start].cpu().numpy()
+            targets[rows] = index[: rows.stop - rows.start].cpu().numpy()
     if short:
         _warn_of_missing_steps(torch.cat(short))
-    return found
+    if hasattr(estimator, "target_scale_"):  # a regressor's network is trained on scaled targets
+        found *= estimator.target_scale_[targets][:, None, None]
+    return found, targets
 
 
 def _target_of(estimator: Any, target: Any) -> Callable[[Tensor], Tensor]:
@@ -189,9 +204,16 @@ def _grad_cam(network: ImageNetwork, images: Tensor, index: Tensor, where: _Maps
     with torch.enable_grad(), recording(network, [where.layer]) as seen:
         # Without it nothing asks for a gradient: the weights do not.
         outputs = _pick(network(images.detach().requires_grad_()), index)
-        maps = seen[where.layer]
-        (gradients,) = torch.autograd.grad(outputs.sum(), maps)
-    weights, maps = gradients.mean(dim=(2, 3), keepdim=True), maps.detach()
+        given = seen[where.layer]
+        (gradients,) = torch.autograd.grad(outputs.sum(), given, allow_unused=True)
+    if gradients is None:
+        raise ValueError(
+            f"method='grad_cam' looks at the last maps, those of {where.layer!r}, and the output does not depend on "
+            f"them; use another method."
+        )
+    size, ready_made = (images.shape[2], images.shape[3]), "." in where.layer
+    gradients, maps = (as_maps(values, size, ready_made=ready_made) for values in (gradients, given.detach()))
+    weights = gradients.mean(dim=(2, 3), keepdim=True)
     for function in where.functions:
         maps = function(maps)
     cam = (weights * maps).sum(dim=1, keepdim=True).relu()
@@ -230,14 +252,23 @@ def _last_maps(network: ImageNetwork, plan: Plan, subject: Subject) -> _Maps:
 
 def _last_map_inside(network: ImageNetwork, row: str, subject: Subject) -> str:
     """The part of a ready-made row that is the last to give maps of more than one pixel."""
-    parts = [f"{row}.{name}" for name, _ in network.layers[row].named_modules() if name]
-    order: list[str] = []
     _, pixels = next(batches_of(subject, 1))
+    size = (pixels.shape[2], pixels.shape[3])
+    order: list[str] = []
+
+    def look(part: str, output: Any) -> None:
+        maps = as_maps(output, size, ready_made=True) if isinstance(output, Tensor) else None
+        if maps is not None and prod(maps.shape[2:]) > 1:
+            order.append(part)
+
+    # What drops values is no part of the picture: attention drops among its weights.
+    parts = {
+        f"{row}.{name}": part
+        for name, part in network.layers[row].named_modules()
+        if name and not isinstance(part, nn.Dropout | nn.Softmax)
+    }
     hooks = [
-        network.layers.get_submodule(part).register_forward_hook(
-            lambda _, __, output, part=part: order.append(part) if _is_map(output) else None
-        )
-        for part in parts
+        part.register_forward_hook(lambda _, __, output, name=name: look(name, output)) for name, part in parts.items()
     ]
     try:
         with torch.inference_mode():
@@ -248,10 +279,6 @@ def _last_map_inside(network: ImageNetwork, row: str, subject: Subject) -> str:
     if not order:
         raise ValueError("method='grad_cam' looks at the maps of a convolution, and this network has none.")
     return order[-1]
-
-
-def _is_map(output: Any) -> bool:
-    return isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1
 
 
 def _integrated_gradients(network: ImageNetwork, images: Tensor, index: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -313,11 +340,11 @@ def _warn_of_missing_steps(excess: Tensor) -> None:
             f"the integrated gradients of {n} of {len(excess)} images do not add up to the difference of the output "
             f"after {_MOST_STEPS:,} gradients; the worst is {float(excess.max()):.3g} further off than 1% and 0.001.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
-def _occlusion(network: ImageNetwork, images: Tensor, index: Tensor, size: int) -> Tensor:
+def _occlusion(network: ImageNetwork, images: Tensor, index: Tensor) -> Tensor:
     height, width = images.shape[2:]
     side = max(2, round(min(height, width) / 7))
     tops, lefts = _starts(height, side), _starts(width, side)

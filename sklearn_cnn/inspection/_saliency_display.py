@@ -4,11 +4,20 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import _safe_indexing
 
-from sklearn_cnn.inspection._drawing import axes_for, draw_picture, grid_inside, limits_of
-from sklearn_cnn.inspection._saliency import saliency
-from sklearn_cnn.inspection._subject import look_at
+from sklearn_cnn.inspection._drawing import (
+    axes_for,
+    cut_middle,
+    draw_picture,
+    grid_inside,
+    import_pyplot,
+    limits_of,
+)
+from sklearn_cnn.inspection._saliency import check_method, saliency_of
+from sklearn_cnn.inspection._subject import check_count, first_images, look_at
+
+_LETTERS = 13
+"""Of a title: as many as stand over an image without touching the next one's."""
 
 _METHODS = {
     "grad_cam": "Grad-CAM",
@@ -29,8 +38,8 @@ class SaliencyDisplay:
     ----------
     images : ndarray of shape (n, height, width) or (n, height, width, channels)
         As they came, before any preprocessing.
-    saliency : ndarray of shape (n, rows, columns)
-        How much each pixel counts, as the network sees the image.
+    saliency : ndarray of shape (n, height, width)
+        How much each pixel counts.
     method : str
         How that was found out, see `saliency`.
     titles : sequence of str
@@ -111,10 +120,13 @@ class SaliencyDisplay:
         ImportError
             Without matplotlib, which the extra ``plot`` brings.
         """
-        subject = look_at(estimator, _safe_indexing(X, slice(0, n_images)))
-        found = saliency(subject.estimator, subject.images, method, target)
-        said = subject.estimator.predict(subject.images)
-        titles = [_title(value, target) for value in said]
+        import_pyplot(cls.__name__)  # before anything is computed
+        check_count("n_images", n_images)
+        X = first_images(estimator, X, n_images)
+        check_method(method)
+        subject = look_at(estimator, X)
+        found, targets = saliency_of(subject, method, target)
+        titles = _titles(subject.estimator, estimator.predict(X), targets, target)
         return cls(images=subject.pictures, saliency=found, method=method, titles=titles).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> Self:
@@ -136,7 +148,9 @@ class SaliencyDisplay:
             Without matplotlib, which the extra ``plot`` brings.
         """
         n = len(self.images)
-        self.ax_ = axes_for(ax, type(self).__name__, (1.25 * n + 1.0, 3.1))
+        height, width = self.images.shape[1:3]
+        side = 1.25 * min(max(height / width, 0.3), 3)
+        self.ax_ = axes_for(ax, type(self).__name__, (1.25 * n + 1.0, 2 * side + 0.6))
         self.figure_ = self.ax_.figure
         self.axes_ = grid_inside(self.ax_, 2, n)
         limits = limits_of(self.images)
@@ -147,7 +161,6 @@ class SaliencyDisplay:
             above.set_title(self.titles[column], fontsize=10)
             draw_picture(below, _grey(image), limits)
             largest = float(np.abs(values).max()) or 1.0
-            height, width = image.shape[:2]
             below.imshow(
                 values,
                 cmap="PuOr_r" if signed else "inferno",
@@ -155,18 +168,25 @@ class SaliencyDisplay:
                 vmax=largest,
                 alpha=0.65,
                 interpolation="nearest",
-                # A step before the network may have made the image smaller.
-                extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+                origin="upper",
             )
         label = _METHODS.get(self.method, self.method)
         self.axes_[1, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
         return self
 
 
-def _title(said: Any, target: Any) -> str:
+def _titles(fitted: Any, said: NDArray[Any], targets: NDArray[np.intp], target: Any) -> list[str]:
     """What was predicted, and what the picture is about where that is something else."""
-    value = f"{said:.3g}" if isinstance(said, float | np.floating) else str(said)
-    return value if target is None else f"{value}\nfor {target}?"
+    if said.ndim > 1:  # several outputs: the picture is about one of them
+        values = [row[number] for row, number in zip(said, targets, strict=True)]
+        return [f"output {number}:\n{_short(value)}" for number, value in zip(targets, values, strict=True)]
+    about = "" if target is None or not hasattr(fitted, "classes_") else f"\n{_short(f'for {target}?')}"
+    return [f"{_short(value)}{about}" for value in said]
+
+
+def _short(value: Any) -> str:
+    """A label or number that fits over its image."""
+    return cut_middle(f"{value:.3g}" if isinstance(value, float | np.floating) else str(value), _LETTERS)
 
 
 def _grey(image: NDArray[Any]) -> NDArray[Any]:

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,16 @@ import torch
 from numpy.typing import NDArray
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from sklearn_cnn.architectures._build import ImageNetwork
 from sklearn_cnn.estimators._base import BaseCNN
 from sklearn_cnn.estimators._network import PicklesNetwork
-from sklearn_cnn.images._reading import as_array, read_images
+from sklearn_cnn.estimators._sample import check_range, warn_of_another_range
+from sklearn_cnn.images._moments import Moments
+from sklearn_cnn.images._reading import as_array, read_images, refuse_unreadable
 from sklearn_cnn.images._shape import ImageShape, infer_image_shape
 from sklearn_cnn.images._source import ImageSource
 
@@ -32,13 +36,30 @@ class Subject:
         Fitted; the last step where a pipeline was given.
     images : ImageSource of shape (n, ...)
         What the last step is given.
-    pictures : ndarray of shape (n, height, width) or (n, height, width, channels)
-        The images before any preprocessing, to be drawn.
+    stages : tuple of object
+        What X was before each step.
+    shapes : tuple of ImageShape
+        How steps read it, as far as they tell.
     """
 
     estimator: Any
     images: ImageSource
-    pictures: NDArray[Any]
+    stages: tuple[Any, ...]
+    shapes: tuple[ImageShape, ...]
+
+    @property
+    def pictures(self) -> NDArray[Any]:
+        """The images to be drawn, ``(n, height, width)`` or ``(n, height, width, channels)``.
+
+        As they came, unless their size changed on the way: what a pixel counts could stand on another one then. So of
+        images that a step cuts, pads or enlarges it is what that step gives.
+        """
+        size = self.images.image_shape.height, self.images.image_shape.width
+        for stage in self.stages:
+            pictures = _as_pictures(stage, self.shapes)
+            if pictures is not None and pictures.shape[1:3] == size:
+                return pictures
+        return drawable(self.images.image_shape.to_channels_first(self.images.images()))
 
 
 def find_estimator(estimator: Any) -> Any:
@@ -110,39 +131,55 @@ def look_at(estimator: Any, X: Any) -> Subject:
         Where the images are not such as it was fitted on.
     """
     *before, last = _steps(estimator)
-    shapes = [step.image_shape_ for step in (*before, last) if hasattr(step, "image_shape_")]
-    pictures = None
+    shapes = tuple(step.image_shape_ for step in (*before, last) if hasattr(step, "image_shape_"))
+    stages = []
     for step in before:
-        pictures = _as_pictures(X, shapes) if pictures is None else pictures
+        stages.append(X)
         X = step.transform(X)
-    images = read_images(last, X, reset=False)
-    if pictures is None:
-        pictures = drawable(images.image_shape.to_channels_first(images.images()))
-    return Subject(last, images, pictures)
+    return Subject(last, read_images(last, X, reset=False), tuple(stages), shapes)
+
+
+def first_images(estimator: Any, X: Any, n: int) -> Any:
+    """The first of the images, or an error about X as it was given."""
+    last = find_estimator(estimator)
+    refuse_unreadable(X)
+    if not hasattr(X, "__len__"):
+        raise TypeError(f"X must be an array of images; got {type(X).__name__}.")
+    if last is estimator and tuple(getattr(X, "shape", ())) == last.image_shape_.sample_shape:
+        read_images(last, X, reset=False)  # one image alone: it says so
+    return _safe_indexing(X, slice(0, n))
+
+
+def check_count(name: str, value: Any) -> None:
+    """Refuse what is no number of things to draw."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} is a positive integer; got {value!r}.")
 
 
 def _steps(estimator: Any) -> list[Any]:
     """The fitted steps: transformers, and the estimator of this package."""
-    given = estimator
-    if hasattr(estimator, "best_estimator_"):
-        estimator = estimator.best_estimator_
-    elif hasattr(estimator, "refit"):  # a search: it has no best estimator before its fit
-        check_is_fitted(estimator)
-    before: list[Any] = []
-    if isinstance(estimator, Pipeline):
-        *before, estimator = [step for _, step in estimator.steps if step is not None and step != "passthrough"]
-    if isinstance(estimator, FrozenEstimator):
-        estimator = estimator.estimator
-    if not isinstance(estimator, PicklesNetwork):
-        raise TypeError(
-            f"an estimator of this package is looked at, or a pipeline or search that ends in one; got "
-            f"{type(given).__name__}."
-        )
-    check_is_fitted(estimator, "module_")
-    return [*before, estimator]
+    steps: list[Any] = []
+    inner = estimator
+    while not isinstance(inner, PicklesNetwork):
+        if isinstance(inner, FrozenEstimator):
+            inner = inner.estimator
+        elif isinstance(inner, Pipeline):
+            *before, inner = [step for _, step in inner.steps if step is not None and step != "passthrough"]
+            steps += before
+        elif hasattr(inner, "best_estimator_"):
+            inner = inner.best_estimator_
+        else:
+            if hasattr(inner, "refit") and inner.refit:  # a search has no best estimator before its fit
+                check_is_fitted(inner)
+            raise TypeError(
+                f"an estimator of this package is looked at, or a pipeline or search (with refit=True) that ends in "
+                f"one; got {type(estimator).__name__}."
+            )
+    check_is_fitted(inner, "module_")
+    return [*steps, inner]
 
 
-def _as_pictures(X: Any, shapes: list[ImageShape]) -> NDArray[Any] | None:
+def _as_pictures(X: Any, shapes: tuple[ImageShape, ...]) -> NDArray[Any] | None:
     """X as pictures, if it is images already: paths are not."""
     if isinstance(X, ImageSource):
         return drawable(X.image_shape.to_channels_first(X.images()))
@@ -189,13 +226,17 @@ def spare_copy(network: ImageNetwork) -> ImageNetwork:
 def batches_of(subject: Subject, size: int) -> Iterator[tuple[slice, Tensor]]:
     """Go through the images of a subject: their rows, and pixels ``(k, c, h, w)`` on the estimator's device.
 
-    An image alone comes twice: it would be rounded differently than among others.
+    An image alone comes twice: it would be rounded differently than among others. As in prediction, pixels that are too
+    large are refused, and those of another range than in training give a warning.
     """
-    device = torch.device(subject.estimator.device_)
-    for start in range(0, len(subject.images), size):
-        pixels = subject.images.batch(slice(start, start + size), device=device)
+    estimator, images, seen = subject.estimator, subject.images, Moments("all")
+    for start in range(0, len(images), size):
+        pixels = images.batch(slice(start, start + size), device=torch.device(estimator.device_))
+        seen.see(pixels)
+        check_range(*seen.range, getattr(estimator, "precision_", "float32"))
         rows = slice(start, start + len(pixels))
         yield rows, pixels if len(pixels) > 1 else pixels.expand(2, *pixels.shape[1:])
+    warn_of_another_range(seen.range, estimator._pixel_range, fractions=images.dtype != np.uint8, depth=4)
 
 
 def dtype_of(network: nn.Module) -> torch.dtype:

@@ -316,6 +316,8 @@ def test_weights_in_another_order_are_refused():
         ({"activation": "gelu"}, ["block1_gelu (not here)", "block1_relu (missing)"]),
         ({"standardize": False}, ["standardize (missing)"]),
         ({"pooling": "avg"}, ["block1_pool (kind avg_pool in place of max_pool)"]),
+        ({"pool_size": 3, "pool_stride": 2}, ["block1_pool (kernel (3, 3) in place of (2, 2))"]),
+        ({"padding": "valid"}, ["block1_conv (padding (0, 0, 0, 0) in place of (1, 1, 1, 1))"]),
         ({"stride": 2}, ["block1_conv (stride (2, 2) in place of (1, 1))"]),
         ({"dilation": 2}, ["block1_conv (dilation (2, 2) in place of (1, 1))"]),
         ({"padding_mode": "reflect"}, ["block1_conv (padding_mode reflect in place of zeros)"]),

@@ -16,8 +16,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 
-from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, CNNRegressor, ImageAugmenter, ImageNormalizer
-from sklearn_cnn.inspection import feature_maps
+from sklearn_cnn import (
+    CNNClassifier,
+    CNNFeatureExtractor,
+    CNNRegressor,
+    ImageAugmenter,
+    ImageNormalizer,
+    ImageReader,
+)
+from sklearn_cnn.inspection import feature_maps, saliency
+from sklearn_cnn.inspection._activations import as_maps
 from sklearn_cnn.inspection._subject import find_estimator, look_at, spare_copy
 
 X, y = load_digits().images[:100].astype(np.float32), load_digits().target[:100]
@@ -127,10 +135,51 @@ def test_a_pipeline_is_seen_through(fitted):
     assert list(found) == list(expected)
     np.testing.assert_array_equal(found["block2_relu"], expected["block2_relu"])
     np.testing.assert_array_equal(look_at(pipe, X).pictures, X)
-    frozen = make_pipeline(ImageNormalizer("minmax"), FrozenEstimator(fitted)).fit(X, y)
+    frozen = make_pipeline(ImageNormalizer("standardize"), FrozenEstimator(fitted)).fit(X, y)
     np.testing.assert_array_equal(
         feature_maps(frozen, X)["output"], feature_maps(fitted, frozen[:-1].transform(X))["output"]
     )
+
+
+@pytest.mark.parametrize(
+    "nest",
+    [
+        FrozenEstimator,
+        make_pipeline,
+        lambda pipe: GridSearchCV(pipe, {}, cv=2),
+        lambda pipe: make_pipeline(GridSearchCV(pipe, {}, cv=2)),
+    ],
+    ids=["frozen", "pipeline", "search", "search in a pipeline"],
+)
+def test_wrappings_may_be_nested(nest):
+    pipe = make_pipeline(ImageNormalizer("standardize"), CNNClassifier(**SETTINGS)).fit(X, y)
+    nested = nest(pipe)
+    nested = nested if isinstance(nested, FrozenEstimator) else nested.fit(X, y)
+    np.testing.assert_allclose(feature_maps(nested, X)["output"], feature_maps(pipe, X)["output"], rtol=1e-4, atol=1e-5)
+    with pytest.raises(NotFittedError):
+        feature_maps(GridSearchCV(pipe, {}), X)
+
+
+def test_images_whose_size_a_step_changes_are_drawn_as_that_step_gives_them():
+    cut = FunctionTransformer(lambda images: images[:, 2:6, 1:7])
+    pipe = make_pipeline(cut, ImageNormalizer("standardize"), CNNClassifier(**SETTINGS)).fit(X, y)
+    np.testing.assert_array_equal(look_at(pipe, X).pictures, X[:, 2:6, 1:7])
+
+
+def test_images_of_several_sizes_are_drawn_as_the_reader_gives_them():
+    reader = ImageReader(size=12, resize="crop")
+    images = [np.random.default_rng(i).integers(0, 256, (12, 12 + i), dtype=np.uint8) for i in range(20)]
+    pipe = make_pipeline(reader, ImageNormalizer("standardize"), CNNClassifier(**SETTINGS)).fit(images, y[:20])
+    np.testing.assert_array_equal(look_at(pipe, images).pictures, reader.fit_transform(images))
+
+
+def test_pixels_are_checked_as_in_prediction(fitted):
+    for look in (feature_maps, saliency):
+        with pytest.warns(UserWarning, match="scale them the same way") as caught:
+            look(fitted, X / 16)
+        assert [warning.filename for warning in caught] == [__file__]
+        with pytest.raises(ValueError, match="too large for a network of float32"):
+            look(fitted, X * 1e20)
 
 
 def test_a_search_has_the_maps_of_its_best_estimator():
@@ -167,6 +216,50 @@ def test_pictures_are_the_images_as_they_came(form):
         flatten = FunctionTransformer(lambda images: images.reshape(len(images), -1) / 255.0)
         pipe = make_pipeline(flatten, clf).fit(colour, y[:20])
         np.testing.assert_array_equal(look_at(pipe, colour).pictures, pictures)
+
+
+class Holder(nn.Module):
+    """A network with a list of parts, a part that is never run and one that gives no array."""
+
+    def __init__(self, image_shape, n_outputs):
+        super().__init__()
+        self.convs = nn.ModuleList([nn.Conv2d(image_shape.channels, 3, 3), nn.Conv2d(3, 4, 3)])
+        self.spare = nn.Conv2d(1, 1, 1)
+        self.memory = nn.LSTM(16, 5, batch_first=True)
+        self.out = nn.Linear(5, n_outputs)
+
+    def forward(self, x):
+        for conv in self.convs:
+            x = torch.relu(conv(x))
+        return self.out(self.memory(x.flatten(2))[0][:, -1])
+
+
+def test_parts_that_give_no_array_are_left_out_unless_they_are_asked_for():
+    clf = CNNClassifier(architecture=Holder, max_epochs=1, random_state=0).fit(X, y)
+    assert list(feature_maps(clf, X)) == ["standardize", "network", "network.out"]
+    assert feature_maps(clf, X, "network.convs.1")["network.convs.1"].shape == (100, 4, 4, 4)
+    for part in ("convs", "spare", "memory"):
+        with pytest.raises(ValueError, match=rf"layer='network.{part}' gives no array, or is not run"):
+            feature_maps(clf, X, f"network.{part}")
+
+
+@pytest.mark.parametrize(
+    ("shape", "maps"),
+    [
+        ((2, 64, 7, 7), (2, 64, 7, 7)),
+        ((2, 7, 7, 64), (2, 64, 7, 7)),  # channels last
+        ((2, 4, 50, 16), None),  # heads, tokens and width of an attention
+        ((2, 64, 300, 300), None),  # larger than the image
+        ((2, 64), None),
+    ],
+)
+def test_maps_are_told_by_their_proportions(shape, maps):
+    for array in (np.zeros(shape), torch.zeros(shape)):
+        found = as_maps(array, (224, 224), ready_made=True)
+        assert maps is None if found is None else tuple(found.shape) == maps
+    values = np.arange(2 * 7 * 7 * 3).reshape(2, 7, 7, 3)
+    np.testing.assert_array_equal(as_maps(values, (28, 28), ready_made=True)[1, 2], values[1, :, :, 2])
+    assert as_maps(np.zeros((2, 3, 4, 9)), (28, 28), ready_made=False).shape == (2, 3, 4, 9)
 
 
 # Nothing stays behind.
@@ -223,6 +316,9 @@ def test_an_unknown_layer_is_refused_with_those_there_are(fitted):
             feature_maps(fitted, X, layer)
     with pytest.raises(ValueError, match="names no layer"):
         feature_maps(fitted, X, [])
+    for layer in (0, None, [1], {"block1_conv"}):
+        with pytest.raises(TypeError, match="layer is the name of a layer, or a list of names"):
+            feature_maps(fitted, X, layer)
 
 
 @pytest.mark.parametrize("wrap", [lambda clf: clf, lambda clf: make_pipeline(ImageNormalizer(), clf)])

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
+from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from torch import nn
 
@@ -182,6 +184,7 @@ def test_a_ready_made_network_is_shown_by_its_first_filters_and_by_whole_images(
 
     clf = CNNClassifier(architecture=own, max_epochs=1, random_state=0).fit(X, y)
     assert FilterDisplay.from_estimator(clf).filters.shape == (3, 3, 3)
+    assert FilterDisplay.from_estimator(clf, X).patches is None  # no other part has filters
     display = FilterDisplay.from_estimator(clf, X, layer="network.1")
     assert display.patches["network.1"].shape == (3, 4, 8, 8)
     assert any((display.patches["network.1"][0, 0] == image).all() for image in X)
@@ -214,6 +217,22 @@ def test_signed_values_have_a_scale_with_0_in_the_middle_and_titles_name_the_tar
     regressor = CNNRegressor(**SETTINGS).fit(X, y / 7)
     display = SaliencyDisplay.from_estimator(regressor, X, n_images=2)
     assert display.axes_[0, 0].get_title() == f"{regressor.predict(X[:1])[0]:.3g}"
+
+
+def test_titles_are_short_and_those_of_several_outputs_name_the_one_in_question():
+    names = np.array(["Escherichia coli of the gut", "Staphylococcus aureus"])[y % 2]
+    clf = CNNClassifier(**SETTINGS).fit(X, names)
+    display = SaliencyDisplay.from_estimator(clf, X, n_images=3, target="Staphylococcus aureus")
+    assert inside(display.figure_)
+    boxes = [ax.title.get_window_extent() for ax in display.axes_[0]]
+    assert all(a.x1 < b.x0 for a, b in pairwise(boxes))
+    labels = CNNClassifier(**SETTINGS).fit(X, (y[:, None] > [3, 6]).astype(int))
+    likeliest = labels.predict_proba(X[:2]).argmax(axis=1)
+    titles = SaliencyDisplay.from_estimator(labels, X, n_images=2).titles
+    assert titles == [f"output {k}:\n{labels.predict(X[:2])[i][k]}" for i, k in enumerate(likeliest)]
+    two = CNNRegressor(**SETTINGS).fit(X, np.stack([y, -y], axis=1) / 7)
+    titles = SaliencyDisplay.from_estimator(two, X, n_images=2, target=1).titles
+    assert titles == [f"output 1:\n{value:.3g}" for value in two.predict(X[:2])[:, 1]]
 
 
 # All of them.
@@ -251,6 +270,69 @@ def test_an_axes_is_filled_and_no_other_figure_made(fitted):
     free = plt.figure().add_axes((0.5, 0.5, 0.4, 0.4))
     cells = SaliencyDisplay.from_estimator(fitted, X, n_images=2, ax=free).axes_
     assert all(cell.get_position().x0 >= 0.49 and cell.get_position().y1 <= 0.91 for cell in cells.flat)
+
+
+def test_a_place_is_used_once_and_pyplot_goes_on_where_it_was(fitted):
+    figure, (left, right) = plt.subplots(1, 2)
+    plt.sca(left)
+    display = FilterDisplay.from_estimator(fitted, ax=right)
+    assert plt.gca() is left and plt.gcf() is figure
+    with pytest.raises(ValueError, match="ax is hidden, as it is where a display was drawn before"):
+        display.plot(ax=right)
+    with pytest.raises(TypeError, match="ax is one Axes of matplotlib; got ndarray"):
+        display.plot(ax=np.array([left]))
+    assert display.plot().ax_ is not right
+    assert plt.gca() is display.ax_
+
+
+def test_pictures_stand_upright_whatever_the_settings_say(fitted):
+    with plt.rc_context({"image.origin": "lower"}):
+        for display in displays(fitted, X):
+            assert all(image.origin == "upper" for ax in display.axes_.flat for image in ax.get_images())
+
+
+def test_a_frame_with_names_gives_no_warning():
+    pd = pytest.importorskip("pandas", reason="frames are optional")
+    frame = pd.DataFrame(X.reshape(100, -1), columns=[f"pixel{i}" for i in range(64)])
+    clf = CNNClassifier(**SETTINGS).fit(frame, y)
+    of_maps, _, of_saliency = displays(clf, frame)
+    np.testing.assert_array_equal(of_maps.image, X[0])
+    np.testing.assert_array_equal(of_saliency.images, X[:2])
+
+
+def test_missing_pixels_behind_an_imputer_do_not_blacken_the_others():
+    holes = X.reshape(100, -1).copy()
+    holes[:50, 5] = np.nan
+    pipe = make_pipeline(SimpleImputer(), CNNClassifier(**SETTINGS)).fit(holes, y)
+    display = SaliencyDisplay.from_estimator(pipe, holes, n_images=2)
+    assert display.axes_[0, 0].get_images()[0].get_clim() == (0, 16)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "match"),
+    [
+        (X[0], ValueError, r"One image alone is passed as X\[None\]"),
+        (None, TypeError, "must be an array of images; got NoneType"),
+        ({"a": 1}, TypeError, "got a dict"),
+    ],
+    ids=["one image", "None", "dict"],
+)
+def test_what_is_no_array_of_images_is_refused_in_words(fitted, given, error, match):
+    for cls in (FeatureMapDisplay, SaliencyDisplay):
+        with pytest.raises(error, match=match):
+            cls.from_estimator(fitted, given)
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.5, True])
+def test_numbers_of_things_to_draw_are_checked(fitted, n):
+    with pytest.raises(ValueError, match="n_maps is a positive integer"):
+        FeatureMapDisplay.from_estimator(fitted, X, n_maps=n)
+    with pytest.raises(ValueError, match="n_filters is a positive integer"):
+        FilterDisplay.from_estimator(fitted, X, n_filters=n)
+    with pytest.raises(ValueError, match="n_images is a positive integer"):
+        SaliencyDisplay.from_estimator(fitted, X, n_images=n)
+    with pytest.raises(ValueError, match="layer='nonsense' is not there"):
+        FilterDisplay.from_estimator(fitted, layer="nonsense")
 
 
 def test_without_a_convolution_an_error_says_so():

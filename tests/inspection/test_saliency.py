@@ -247,6 +247,68 @@ def test_several_labels_and_regressors(method):
         saliency(two, X, method, target=2)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_values_of_a_regressor_are_in_the_unit_of_its_targets(method):
+    small = CNNRegressor(**SETTINGS).fit(X, np.stack([y, y], axis=1) / 1.0)
+    large = CNNRegressor(**SETTINGS).fit(X, np.stack([y, y * 1000 + 7], axis=1) / 1.0)
+    expected = saliency(small, X[:9], method, target=1) * 1000
+    np.testing.assert_allclose(saliency(large, X[:9], method, target=1), expected, rtol=1e-3, atol=0.1)
+
+
+def test_integrated_gradients_add_up_to_the_difference_of_predictions():
+    reg = CNNRegressor(**SETTINGS).fit(X, 100 + 50.0 * y)
+    difference = reg.predict(X[:9]) - reg.predict(np.zeros_like(X[:9]))
+    sums = saliency(reg, X[:9], "integrated_gradients").sum(axis=(1, 2))
+    assert (np.abs(sums - difference) <= 0.02 * np.abs(difference) + 0.002 * reg.target_scale_).all()
+
+
+@pytest.mark.parametrize("name", ["timm:test_mambaout", "torchvision:swin_t"])
+def test_grad_cam_reads_maps_with_the_channels_last(name):
+    """Against the formula, on the last maps of a network that has the channels last inside."""
+    library, _, model = name.partition(":")
+    given = pytest.importorskip(library, reason="the extra 'pretrained' brings it")
+    if library == "timm" and model not in given.list_models():
+        pytest.skip("this version of timm does not have it")
+    images = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+    clf = CNNClassifier(architecture=name, max_epochs=1, batch_size=4, random_state=0).fit(images, [0, 1, 0, 1])
+    part = "stages" if library == "timm" else "features"
+    seen, network = {}, copy.deepcopy(clf.module_)
+    network.layers["backbone"].get_submodule(part).register_forward_hook(lambda _, __, o: seen.update(maps=o))
+    pixels = torch.from_numpy(np.moveaxis(images, -1, 1).astype(np.float32)).requires_grad_()
+    out = network(pixels)[:, 1].sum()
+    (gradient,) = torch.autograd.grad(out, seen["maps"])  # (n, h, w, c)
+    cam = (gradient.mean(dim=(1, 2), keepdim=True) * seen["maps"]).sum(dim=3)[:, None].relu().detach()
+    cam = nn.functional.interpolate(cam, size=(64, 64), mode="bilinear", align_corners=False)[:, 0].numpy()
+    found = saliency(clf, images, target=1)
+    if library == "timm":
+        np.testing.assert_allclose(found, cam, rtol=1e-2, atol=1e-3 * max(cam.max(), 1e-9))
+    else:  # its last maps are normalised versions of these
+        assert found.shape == cam.shape and np.isfinite(found).all()
+
+
+def test_maps_that_the_output_does_not_depend_on_are_refused():
+    class Aside(nn.Module):
+        def __init__(self, image_shape, n_outputs):
+            super().__init__()
+            self.out, self.aside = nn.Linear(image_shape.n_values, n_outputs), nn.Conv2d(image_shape.channels, 2, 3)
+
+        def forward(self, x):
+            out = self.out(x.flatten(1))
+            self.aside(x)
+            return out
+
+    clf = CNNClassifier(architecture=Aside, max_epochs=1).fit(X, y)
+    with pytest.raises(ValueError, match=r"those of 'network.aside', and the output does not depend on them"):
+        saliency(clf, X)
+
+
+def test_what_was_unpickled_in_inference_mode_has_gradients(fitted):
+    with torch.inference_mode():
+        loaded = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(saliency(loaded, X[:4], "gradient"), saliency(fitted, X[:4], "gradient"))
+    loaded.set_params(warm_start=True).fit(X, y)
+
+
 # Any network, any batch, and the estimator as it was.
 
 
