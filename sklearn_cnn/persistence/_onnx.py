@@ -2,11 +2,14 @@
 
 import copy
 import json
+import logging
 import os
 import secrets
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ from sklearn_cnn.preprocessing._reader import ImageReader
 
 LARGEST = 2**31 - 2**20
 """Bytes of weights that one file can hold: a message of protobuf ends at 2 GiB."""
+_TALKATIVE = ("torch.onnx", "torch.fx.experimental.symbolic_shapes")
 
 
 def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
@@ -66,8 +70,8 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     ImportError
         Without onnx and onnxscript, which the extra ``onnx`` brings.
     ValueError
-        Where steps of the pipeline were fitted on images of different shapes, torch knows no ONNX form of a network
-        of your own for every number of images, or the weights take 2 GiB or more.
+        Where steps of the pipeline were fitted on images of different shapes, the weights take 2 GiB or more, or
+        a network of your own cannot be traced for every number of images or has a step that ONNX lacks.
 
     See Also
     --------
@@ -90,8 +94,9 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     """
     steps, last = _find_steps(estimator)
     file = _check_path(path)
-    for module in ("onnx", "onnxscript"):
-        import_optional(module, package=module, extra="onnx", purpose="export_onnx")
+    with _quiet():
+        for module in ("onnx", "onnxscript"):
+            import_optional(module, package=module, extra="onnx", purpose="export_onnx")
     model = _trace(_Exported(steps, last), last)
     _write(file, model)
 
@@ -223,28 +228,45 @@ def _trace(module: _Exported, estimator: Any) -> Any:
     # Two images: a batch of one would be taken for the only size there is.
     images = torch.zeros((2, *estimator.image_shape_.sample_shape), dtype=torch.float32, device="cpu")
     n = torch.export.Dim("n")
-    # What torch and the exporter say of themselves is nothing the caller could change.
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
+    # By the exporter alone it would be traced in other ways too, one of which is for two images only.
+    with _quiet(), torch.no_grad():
         try:
-            # By the exporter alone it would be tried in other ways too, one of which is for two images only.
+            n = torch.export.Dim("n")
             program = torch.export.export(module, (images,), dynamic_shapes=({0: n},), strict=False)
-            exported: Any = torch.onnx.export(
-                program,
-                input_names=["images"],
-                output_names=list(module._ending.outputs),
-                dynamo=True,
-                optimize=True,
-                verbose=False,
-            )
-        except Exception as error:  # of many types: the exporter's, torch's and those of a network of the user's
+        except Exception as error:  # of many types: torch's, and those of a network of the user's
             raise ValueError(
-                "torch finds no ONNX form of this network for every number of images; in a network of your own, see "
+                "torch.export cannot trace this network for every number of images; in a network of your own, see "
                 "that nothing depends on that number, and say x.shape[0] and not len(x)."
             ) from error
-        model = exported.model_proto
+        try:
+            names = list(module._ending.outputs)
+            exported: Any = torch.onnx.export(
+                program, input_names=["images"], output_names=names, dynamo=True, optimize=True, verbose=False
+            )
+            model = exported.model_proto
+        except Exception as error:  # of many types as well
+            raise ValueError(
+                f"torch {torch.__version__} with onnxscript {version('onnxscript')} cannot write this network as ONNX. "
+                f"Each torch goes with the onnxscript of its time; otherwise the network has a step that ONNX lacks."
+            ) from error
     _describe(model, estimator)
     return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence torch and the exporter: what they say of themselves and of missing packages, no caller could change."""
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 def _describe(model: Any, estimator: Any) -> None:
