@@ -79,8 +79,8 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
 
     Notes
     -----
-    Predictions are those for ``X.astype(np.float32)`` up to rounding, a few millionths of a probability. A network of
-    ``precision="float64"`` is written in float32. Nothing checks the pixels: what ``predict`` refuses, NaN for one,
+    Predictions are those for ``X.astype(np.float32)`` up to rounding, about a millionth of a probability. A network
+    of ``precision="float64"`` is written in float32. Nothing checks the pixels: what ``predict`` refuses, NaN for one,
     or warns of, another range than in ``fit``, goes through the model unnoticed. An augmenter is left out, as in
     ``predict``.
 
