@@ -124,8 +124,7 @@ def test_settings_of_the_blocks(session, settings):
 @pytest.mark.parametrize("method", ["standardize", "minmax"])
 def test_pipelines_with_a_normalizer(session, per, method):
     X = images()
-    X[3] = 7  # an image without contrast
-    X[:, 0, 0] = 5  # and pixels
+    X[3] = X[:, 0, 0] = 7  # an image without contrast, and a pixel that never varies
     pipe = make_pipeline(
         ImageAugmenter(horizontal_flip=0.5, random_state=0),
         "passthrough",
@@ -273,7 +272,7 @@ def test_labels_of_any_type_become_json():
 def test_the_file_tells_nothing_of_the_machine(session, tmp_path):
     session(CNNClassifier(**SMALL).fit(images(), Y))
     content = (tmp_path / "exported" / "cnn.onnx").read_bytes()
-    for trace in (b"stack_trace", b".py", str(Path(module.__file__).parent).encode()):
+    for trace in (b"pkg.torch", b"stack_trace", b".py", str(Path(module.__file__).parent).encode()):
         assert trace not in content
 
 
@@ -317,8 +316,10 @@ def test_an_export_says_nothing_where_warnings_are_errors(session, tmp_path):
         "export_onnx(clf, 'cnn.onnx')\n"
         "assert sys.modules['onnxscript']\n"
     )
+    # torch 2.6 leaves a folder of its own to the end of the process.
+    options = ["-W", "error", "-W", "ignore:Implicitly cleaning up:ResourceWarning"]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+        [sys.executable, *options, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
