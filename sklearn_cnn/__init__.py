@@ -4,6 +4,7 @@ from sklearn_cnn.architectures._catalog import list_architectures
 from sklearn_cnn.estimators._classifier import CNNClassifier
 from sklearn_cnn.estimators._feature_extractor import CNNFeatureExtractor
 from sklearn_cnn.estimators._regressor import CNNRegressor
+from sklearn_cnn.persistence._onnx import export_onnx
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 from sklearn_cnn.preprocessing._normalizer import ImageNormalizer
 from sklearn_cnn.preprocessing._reader import ImageReader
@@ -15,6 +16,7 @@ __all__ = [
     "ImageAugmenter",
     "ImageNormalizer",
     "ImageReader",
+    "export_onnx",
     "list_architectures",
 ]
 __version__ = "0.1.0"

@@ -228,7 +228,9 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
         return trained, network, plan, drawn
 
     def _features(self, images: torch.Tensor) -> torch.Tensor:
-        maps = self.module_.maps(images, self.layer_)
+        return self._of_maps(self.module_.maps(images, self.layer_))
+
+    def _of_maps(self, maps: torch.Tensor) -> torch.Tensor:
         return maps.mean(dim=(2, 3)) if self._pooled else maps.flatten(1)
 
     def __sklearn_tags__(self) -> Any:

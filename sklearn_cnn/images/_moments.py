@@ -114,9 +114,14 @@ class Moments:
 
 
 def scale_of(spread: Any, about: Any) -> Any:
-    """What to divide by: a spread, or 1 where that is 0, or within rounding of the values it is the spread of."""
-    rounding = 10 * np.finfo(np.float64).eps
-    return np.where((spread <= rounding * np.abs(about)) | (spread < np.finfo(np.float32).tiny), 1.0, spread)
+    """What to divide by: a spread, or 1 where that is none."""
+    return np.where(vanishes(spread, about), 1.0, spread)
+
+
+def vanishes(spread: Any, about: Any) -> Any:
+    """Whether a spread is 0, or within rounding of the values it is the spread of; of arrays or tensors."""
+    rounding = 10 * float(np.finfo(np.float64).eps)
+    return (spread <= rounding * abs(about)) | (spread < float(np.finfo(np.float32).tiny))
 
 
 def _weighted(x: Tensor, share: Tensor, dims: tuple[int, ...]) -> Tensor:

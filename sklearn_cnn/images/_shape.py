@@ -68,11 +68,10 @@ class ImageShape:
         ndarray or Tensor of shape (n, channels, height, width)
             The same values; no copy where the batch is contiguous.
         """
-        images = images.reshape((len(images), *self.stored))
-        if self.axes == "hw":
-            return images[:, None]
-        if self.axes == "chw":
-            return images
+        n = images.shape[0]  # len would fix the size of a batch where torch traces this
+        if self.axes != "hwc":
+            return images.reshape((n, *self.channels_first))
+        images = images.reshape((n, *self.stored))
         return images.transpose(0, 3, 1, 2) if isinstance(images, np.ndarray) else images.permute(0, 3, 1, 2)
 
     def from_channels_first(self, images: Any) -> Any:
@@ -90,7 +89,7 @@ class ImageShape:
         """
         if self.axes == "hwc":
             images = images.transpose(0, 2, 3, 1) if isinstance(images, np.ndarray) else images.permute(0, 2, 3, 1)
-        return images.reshape((len(images), *self.sample_shape))
+        return images.reshape((images.shape[0], *self.sample_shape))
 
     def __str__(self) -> str:
         return f"{self.height}×{self.width}×{self.channels}"

@@ -13,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sklearn_cnn.images._moments import Moments, scale_of
+from sklearn_cnn.images._moments import Moments, scale_of, vanishes
 from sklearn_cnn.images._reading import as_array, read_images
 from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.preprocessing._output import hand_on
@@ -75,8 +75,8 @@ class OwnRescaling:
         dims = (1, 2, 3)
         x = _precise(images)
         low, high = x.amin(dims, keepdim=True), x.amax(dims, keepdim=True)
-        spread = scale_of((high - low).cpu().numpy(), torch.maximum(low.abs(), high.abs()).cpu().numpy())
-        x = (x - low) / torch.from_numpy(spread).to(x)
+        spread = high - low
+        x = (x - low) / torch.where(vanishes(spread, torch.maximum(low.abs(), high.abs())), 1.0, spread)
         if self.method == "standardize":  # of values between 0 and 1, whose squares neither overflow nor vanish
             varies = (x.amax(dims, keepdim=True) > 0).to(x)
             x = x - x.mean(dims, keepdim=True)
@@ -272,12 +272,7 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         self._check_per("this normalizer was fitted")
         source = self._read(X, reset=False)
-        float64 = _is_float64(X, source)
-        if self.per == "image":
-            step: Any = OwnRescaling(self.method, float64)
-        else:
-            offset, scale = self._broadcast()
-            step = Rescaling(offset, scale, float64)
+        step = self._step(float64=_is_float64(X, source))
         return hand_on(self, source.then(step), lazy=isinstance(X, ImageSource))
 
     @available_if(_learns)
@@ -341,6 +336,13 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         fitted = "image" if self._moments is None else self._moments.per
         if self.per != fitted:
             raise ValueError(f"per={self.per!r}, but {what} with per={fitted!r}; use fit to begin anew.")
+
+    def _step(self, *, float64: bool) -> Rescaling | OwnRescaling:
+        """What `transform` does to a batch; an export asks for it too."""
+        if self.per == "image":
+            return OwnRescaling(self.method, float64)
+        offset, scale = self._broadcast()
+        return Rescaling(offset, scale, float64)
 
     def _compact(self, statistic: NDArray[np.float64]) -> NDArray[np.float64]:
         """A statistic as users see it, from ``(c or 1, h or 1, w or 1)``."""
