@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "estimators": {"images", "architectures", "preprocessing", "training"},
     "datasets": {"images", "preprocessing"},
     "inspection": {"images", "architectures", "preprocessing", "training", "estimators"},
+    "persistence": {"images", "architectures", "preprocessing", "training", "estimators"},
 }
 
 
