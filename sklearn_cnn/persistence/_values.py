@@ -81,7 +81,8 @@ class ValueWriter:
         if kind is tuple:
             return {"tuple": self._write_all(value, name)}
         if kind is dict:
-            return {"dict": [self._write_all(pair, f"{name}.{pair[0]}") for pair in value.items()]}
+            pairs = value.items()
+            return {"dict": [[self.write(key, f"{name}, key"), self.write(v, f"{name}.{key}")] for key, v in pairs]}
         if isinstance(value, np.generic):
             return {"scalar": self._write_array(np.asarray(value), name)}
         if kind is np.ndarray:
@@ -118,6 +119,8 @@ class ValueWriter:
             raise TypeError(f"{name} has the dtype {array.dtype}, which a model file cannot carry.")
         elif array.flags.f_contiguous and not array.flags.c_contiguous:
             kind, array = "transposed", array.T  # products round as the order of numbers in memory lets them
+        while name in self.tensors:  # of the keys 1 and "1", for one
+            name += "'"
         self.tensors[name] = array
         return {kind: name}
 
