@@ -37,6 +37,7 @@ MAGIC = b"\x89SKCNN\r\n"
 """A byte above 127 and a line end: transfers as text, which would change the file, change this first."""
 
 _DIGEST_SIZE = 32
+_LONGEST_REASON = 500  # some messages show a value, which may be long
 _JSON, _TENSORS = "model.json", "tensors.safetensors"
 
 
@@ -161,20 +162,22 @@ def load_model(path: str | os.PathLike[str], device: Any = "auto") -> Any:
     ...     load_model(path).offset_
     array([15.5])
     """
-    with open(path, "rb") as file:
-        content = file.read() if file.read(len(MAGIC)) == MAGIC else None
     shown = repr(os.fspath(path))
-    if content is None:
-        raise ModelFileError(f"path={shown} is no file that save_model wrote; pickles are not read by load_model.")
     placement = Placement(None if str(device) == "auto" else str(resolve_device(device)))
     try:
-        estimator = _read(content, placement)
+        model, tensors = _unpack(path)
+        reader = ValueReader(read_tensors(tensors), EstimatorReader(placement))
+        estimator = reader.read({"estimator": model})
+        reader.finish()
+        for part in fitted_parts(estimator):
+            check_is_fitted(part)
     except ModelFileError as error:
         raise ModelFileError(f"path={shown} is not loaded: {error}.") from None
-    except (ImportError, MemoryError, torch.OutOfMemoryError):
+    except (ImportError, MemoryError, OSError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # what is made up can make any step fail, and in any way
-        raise ModelFileError(f"path={shown} is not loaded: {type(error).__name__}: {error}") from error
+        reason = f"{type(error).__name__}: {str(error)[:_LONGEST_REASON]}"
+        raise ModelFileError(f"path={shown} is not loaded: {reason}") from error
     if placement.missing:
         warnings.warn(
             f"{shown} was fitted on device {', '.join(map(repr, sorted(placement.missing)))}, which is not there; it "
@@ -205,8 +208,12 @@ def _member(name: str, size: int) -> ZipInfo:
     return info
 
 
-def _read(content: bytes, placement: Placement) -> Any:
-    """The estimator in what follows ``MAGIC``."""
+def _unpack(path: str | os.PathLike[str]) -> tuple[Any, bytes]:
+    """The JSON of the model in a file, parsed, and the bytes of its tensors."""
+    with open(path, "rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise ModelFileError("it is no file that save_model wrote, and pickles are not read")
+        content = file.read()
     if hashlib.sha256(memoryview(content)[_DIGEST_SIZE:]).digest() != content[:_DIGEST_SIZE]:
         raise ModelFileError("it is damaged or cut off, since its digest is another one")
     with ZipFile(BytesIO(content)) as archive:
@@ -218,14 +225,7 @@ def _read(content: bytes, placement: Placement) -> Any:
         model = _read_json(archive.read(_JSON))
         if members != Counter((_JSON, _TENSORS)):
             raise ModelFileError(f"it has other members than {_JSON} and {_TENSORS}")
-        tensors = read_tensors(archive.read(_TENSORS))
-    del content  # the tensors are a copy
-    reader = ValueReader(tensors, EstimatorReader(placement))
-    estimator = reader.read({"estimator": model})
-    reader.finish()
-    for part in fitted_parts(estimator):
-        check_is_fitted(part)
-    return estimator
+        return model, archive.read(_TENSORS)
 
 
 def _check_member(info: ZipInfo, size: int) -> None:
@@ -243,10 +243,10 @@ def _read_json(text: bytes) -> Any:
     if content["format"] != FORMAT:
         versions = content.get("versions")
         version = str(versions.get("sklearn-cnn")) if isinstance(versions, dict) else ""
-        needed = version if re.fullmatch(r"[0-9][0-9a-z.+]{0,30}", version) else "a newer version"
+        needed = f"sklearn-cnn {version}" if re.fullmatch(r"[0-9][0-9a-z.+]{0,30}", version) else "a newer sklearn-cnn"
         raise ModelFileError(
             f"it has format {content['format']}, and sklearn-cnn {__version__} reads format {FORMAT}; load it with "
-            f"sklearn-cnn {needed}"
+            f"{needed}"
         )
     if set(content) != {"format", "versions", "model"}:
         raise ModelFileError(f"{_JSON} has other keys than it is written with")

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from sklearn_cnn.exceptions import ModelFileError
 
-LONGEST = 2**24
+LONGEST = 2**23
 """Bytes of JSON that are read: lists of lists take some twenty times as many in memory."""
 
 LARGEST = 2**63

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import struct
+import warnings
 import zipfile
 
 from sklearn_cnn.persistence._archive import MAGIC
@@ -22,10 +23,11 @@ def members(path):
         return json.loads(archive.read("model.json")), archive.read("tensors.safetensors")
 
 
-def zipped(*entries, compression=zipfile.ZIP_STORED):
+def zipped(*entries):
     """A zip of pairs (name or ZipInfo, bytes)."""
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", compression) as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(file, "w") as archive:
+        warnings.simplefilter("ignore", UserWarning)  # of a name that comes twice
         for name, content in entries:
             archive.writestr(name, content)
     return file.getvalue()
