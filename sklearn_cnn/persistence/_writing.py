@@ -27,7 +27,9 @@ def write_whole(path: str, content: Any) -> None:
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"path={path!r}: there is no folder {folder!r}; make it first.")
-    temporary = f"{target}.{secrets.token_hex(8)}.part"
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise OSError(f"path={path!r} is no plain file, but a device or the like; give the name of a file.")
+    temporary = os.path.join(folder, f".{secrets.token_hex(8)}.part")
     try:
         _write_new(temporary, content)
         os.replace(temporary, target)
@@ -50,10 +52,10 @@ def _write_new(path: str, content: Any) -> None:
 
 
 def _sync_folder(folder: str) -> None:
-    if os.name == "nt":
-        return  # folders cannot be opened there
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)  # the new name is on the disk too
-    finally:
-        os.close(descriptor)
+    """Bring the new name to the disk, where the system can; the file is there under it in any case."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -217,6 +217,15 @@ def test_row_31_places_that_cannot_be_written_are_errors_in_words(tmp_path):
     assert (tmp_path / "file").read_bytes() == b"earlier"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="pipes and lengths of names of POSIX")
+def test_row_31_a_pipe_is_left_alone_and_a_name_may_be_as_long_as_any(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="is no plain file"):
+        save_model(ImageNormalizer().fit(X), tmp_path / "pipe")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    save_model(ImageNormalizer().fit(X), tmp_path / ("a" * 255))
+
+
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="an administrator may write everywhere")
 def test_row_31_a_folder_without_permission_is_an_error_in_words(tmp_path):
     (tmp_path / "model").write_bytes(b"earlier")
