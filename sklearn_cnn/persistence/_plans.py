@@ -1,6 +1,8 @@
 """Plans as JSON, and what they take before anything of it is made."""
 
+from contextlib import suppress
 from dataclasses import MISSING, fields, replace
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -233,14 +235,14 @@ _SETTINGS = {
 
 
 class _Unallocated(TorchFunctionMode):
-    """Tensors that are there to be filled take no memory.
+    """Weights, which are made empty to be filled later, take no memory.
 
     ``torch.device("meta")`` would be simpler, but some networks compute their widths by tensors, which it empties too.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if func in (torch.empty, torch.zeros, torch.ones):
+        if func is torch.empty:
             kwargs["device"] = "meta"
         return func(*args, **kwargs)
 
@@ -292,6 +294,9 @@ def _shapes_of_row(row: Layer, n_inputs: int) -> Shapes:
 
 
 def _shapes_of_backbone(row: Layer, name: str, n_channels: int) -> Shapes:
+    with suppress(ImportError):  # make_backbone says what is missing
+        # Not below: modules compute with tensors when they are first imported.
+        import_module("timm" if name.startswith("timm:") else "torchvision.models")
     with _Unallocated():
         module: nn.Module = make_backbone(name, n_channels, seed=0).module
     there = {name for name, _ in module.named_modules()}

@@ -1,6 +1,7 @@
 """What is saved comes back as it was, in another process too, and what cannot be saved is named."""
 
 import copy
+import importlib.util
 import io
 import json
 import os
@@ -11,7 +12,6 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -62,6 +62,10 @@ def outputs(estimator, images):
     return [np.asarray(getattr(estimator, name)(images)) for name in names if hasattr(estimator, name)]
 
 
+def frame():
+    return importlib.import_module("pandas").DataFrame(ROWS, columns=[f"p{i}" for i in range(64)])
+
+
 CASES = {
     "classifier": lambda: (small().fit(X, y), X),
     "two classes": lambda: (small().fit(X, y % 2), X),
@@ -83,7 +87,7 @@ CASES = {
     ),
     "bare": lambda: (small(normalization=None, standardize=False, dropout=0, hidden_layer_sizes=()).fit(X, y), X),
     "rows": lambda: (small(image_shape=(4, 16)).fit(ROWS, y), ROWS),
-    "frame": lambda: ((frame := pd.DataFrame(ROWS, columns=[f"p{i}" for i in range(64)])), small().fit(frame, y))[::-1],
+    "frame": lambda: (small().fit(frame(), y), frame()),
     "augmenter inside": lambda: (small(augmenter=ImageAugmenter(rotation=5, shift=(0.1, 0.2))).fit(X, y), X),
     "frozen blocks": lambda: (small(weights=small().fit(X, y), trainable_blocks=1).fit(X, y), X),
     "regressor": lambda: (small(CNNRegressor).fit(X, y * 1.5), X),
@@ -120,7 +124,8 @@ CASES = {
     "Ridge": lambda: (Ridge(alpha=2).fit(ROWS, y), ROWS),
     "Ridge of two": lambda: (Ridge(solver="lsqr", fit_intercept=False).fit(ROWS, np.stack([y, -y], axis=1)), ROWS),
 }
-NEEDS_PILLOW = {"reader"}
+NEEDS = {"reader": "PIL", "frame": "pandas"}
+THERE = [name for name in CASES if name not in NEEDS or importlib.util.find_spec(NEEDS[name])]
 
 LOAD = """
 import pickle, sys, warnings
@@ -164,19 +169,10 @@ def in_a_new_process(cases, tmp_path):
 
 
 def test_every_estimator_predicts_in_a_new_process_what_it_predicted_here(tmp_path):
-    there = {name: make for name, make in CASES.items() if name not in NEEDS_PILLOW or _has("PIL")}
-    assert in_a_new_process(there, tmp_path) == list(there)
+    assert in_a_new_process({name: CASES[name] for name in THERE}, tmp_path) == THERE
 
 
-def _has(module):
-    try:
-        __import__(module)
-    except ImportError:
-        return False
-    return True
-
-
-@pytest.mark.parametrize("case", [name for name in CASES if name not in NEEDS_PILLOW])
+@pytest.mark.parametrize("case", THERE)
 def test_parameters_and_attributes_come_back_with_their_types(case, tmp_path):
     estimator, _ = CASES[case]()
     before = copy.copy(vars(estimator))
@@ -298,6 +294,7 @@ def test_first_weights_are_not_kept(tmp_path):
 
 
 def test_containers_for_output_are_kept(tmp_path):
+    pd = pytest.importorskip("pandas")
     scaler = StandardScaler().set_output(transform="pandas").fit(ROWS)
     save_model(scaler, tmp_path / "a")
     assert isinstance(load_model(tmp_path / "a").transform(ROWS), pd.DataFrame)

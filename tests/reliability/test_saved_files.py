@@ -29,6 +29,7 @@ import sklearn_cnn
 from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, ImageNormalizer, load_model, save_model
 from sklearn_cnn.exceptions import ModelFileError
 from sklearn_cnn.persistence import _writing
+from sklearn_cnn.persistence._model import Placement
 from sklearn_cnn.persistence._plans import write_plan
 from tests.persistence.files import START, join_tensors, members, pack, sign, split_tensors, zipped
 
@@ -74,6 +75,7 @@ def refused(load, content, match=None):
 KILLED = """
 import os, sys
 from sklearn_cnn.persistence import _writing
+from sklearn_cnn.persistence._model import Placement
 from sklearn_cnn.persistence._plans import write_plan
 
 path, new = sys.argv[1], b"n" * 100_000
@@ -333,6 +335,16 @@ def payloads(path, canary):
         "a cache elsewhere",
         pack(changed(model, lambda model: model["model"]["parameters"].update(memory=str(canary))), tensors),
     )
+    normalizer, network = model["model"]["parameters"]["steps"]
+    for name, steps in {
+        "no steps": [],
+        "steps that are none": [5, "passthrough"],
+        "a network that transforms": [network, normalizer],
+        "a number as a step": [{"tuple": ["a", 5]}, network],
+        "two steps of one name": [{"tuple": ["a", None]}, {"tuple": ["a", None]}],
+    }.items():
+        yield name, pack(replaced(model, ("model", "parameters", "steps"), steps), tensors)
+    yield "a step that is not fitted", pack(changed(model, lambda model: estimator_of(model, 0).pop("fitted")), tensors)
     yield (
         "tensors of objects",
         pack(model, join_tensors({name: {**e, "dtype": "O"} for name, e in header.items()}, numbers)),
@@ -674,6 +686,14 @@ def test_row_36_two_networks_give_one_warning(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="fitted on device 'cuda:1', 'mps', which") as caught:
         load_model(tmp_path / "model")
     assert len(caught) == 1
+
+
+def test_row_36_one_of_several_gpus_that_is_not_there_is_another_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    placement = Placement(None)
+    assert [placement.of(device) for device in ("cuda:7", "cuda:0", "cpu")] == ["cuda", "cuda:0", "cpu"]
+    assert not placement.missing
 
 
 # Row 37.
