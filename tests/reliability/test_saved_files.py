@@ -345,6 +345,10 @@ def payloads(path, canary):
     }.items():
         yield name, pack(replaced(model, ("model", "parameters", "steps"), steps), tensors)
     yield "a step that is not fitted", pack(changed(model, lambda model: estimator_of(model, 0).pop("fitted")), tensors)
+    more = {"more": {"dtype": "U8", "shape": [1], "data_offsets": [len(numbers), len(numbers) + 1]}}
+    yield "a tensor that belongs to nothing", pack(model, join_tensors({**header, **more}, numbers + b"x"))
+    yield "bytes behind the tensors", pack(model, tensors + b"x")
+    yield "a key twice", pack(b'{"format":1,' + text[1:], tensors)
     yield (
         "tensors of objects",
         pack(model, join_tensors({name: {**e, "dtype": "O"} for name, e in header.items()}, numbers)),
