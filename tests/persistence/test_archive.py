@@ -404,8 +404,8 @@ def test_values_of_every_type_come_back(value, tmp_path):
     save_model(clf, tmp_path / "a")
     loaded = load_model(tmp_path / "a").history_[0]["value"]
     assert described(loaded) == described(value)
-    if isinstance(value, np.ndarray):
-        assert loaded.flags.f_contiguous == value.flags.f_contiguous or not value.flags.contiguous
+    if isinstance(value, np.ndarray) and value.flags.forc:
+        assert loaded.flags.f_contiguous == value.flags.f_contiguous
 
 
 def test_an_estimator_that_was_taken_apart_is_refused(tmp_path):
