@@ -28,3 +28,10 @@ class NonFiniteLossError(FloatingPointError):
             f"{self.lr:.3g}; use a smaller lr. Very large weights of samples, or very large pixels with "
             f"standardize=False, have the same effect."
         )
+
+
+class ModelFileError(ValueError):
+    """A file is none that `load_model` can read: damaged, no model, made up, or of a newer format.
+
+    The message says which. Nothing of the file has been run.
+    """

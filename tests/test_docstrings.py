@@ -11,7 +11,7 @@ from numpydoc.validate import validate
 import sklearn_cnn
 import sklearn_cnn.inspection
 from sklearn_cnn.architectures._plan import Layer, Plan
-from sklearn_cnn.exceptions import NonFiniteLossError
+from sklearn_cnn.exceptions import ModelFileError, NonFiniteLossError
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.images._source import ImageSource
 
@@ -25,6 +25,7 @@ CLASSES = [
     Layer,
     ImageShape,
     ImageSource,
+    ModelFileError,
     NonFiniteLossError,
 ]
 

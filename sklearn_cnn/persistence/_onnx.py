@@ -4,7 +4,6 @@ import copy
 import json
 import logging
 import os
-import secrets
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from sklearn_cnn.estimators._classifier import CNNClassifier
 from sklearn_cnn.estimators._feature_extractor import CNNFeatureExtractor
 from sklearn_cnn.estimators._regressor import CNNRegressor
 from sklearn_cnn.images._shape import ImageShape
+from sklearn_cnn.persistence._writing import write_whole
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 from sklearn_cnn.preprocessing._normalizer import ImageNormalizer
 from sklearn_cnn.preprocessing._reader import ImageReader
@@ -98,7 +98,7 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
         for module in ("onnx", "onnxscript"):
             import_optional(module, package=module, extra="onnx", purpose="export_onnx")
     model = _trace(_Exported(steps, last), last)
-    _write(file, model)
+    write_whole(str(file), model.SerializeToString())
 
 
 @dataclass(frozen=True)
@@ -294,16 +294,3 @@ def _plain(labels: NDArray[Any]) -> list[Any]:
     """Labels as values that JSON has; dates as text."""
     plain: list[Any] = (labels.astype(str) if labels.dtype.kind in "mM" else labels).tolist()
     return plain
-
-
-def _write(file: Path, model: Any) -> None:
-    """Write whole or not at all: another file takes the place of the old one once it is complete."""
-    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(model.SerializeToString())
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,0 +1,61 @@
+"""Files that are there whole or not at all."""
+
+import os
+import secrets
+from contextlib import suppress
+from typing import Any
+
+
+def write_whole(path: str, content: Any) -> None:
+    """Write a file in one step: a crash, or a full disk, leaves the earlier file of that name.
+
+    Parameters
+    ----------
+    path : str
+        Its name. Where that is a link, the file that it points to is written.
+    content : bytes-like
+        All that shall be in it.
+
+    Raises
+    ------
+    OSError
+        Where it cannot be written; the earlier file, if there was one, is as before.
+    """
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"path={path!r} is a folder; give the name of a file in it.")
+    target = os.path.realpath(path)
+    folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"path={path!r}: there is no folder {folder!r}; make it first.")
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise OSError(f"path={path!r} is no plain file, but a device or the like; give the name of a file.")
+    temporary = os.path.join(folder, f".{secrets.token_hex(8)}.part")
+    try:
+        _write_new(temporary, content)
+        os.replace(temporary, target)
+    except BaseException as error:
+        with suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise type(error)(error.errno, f"path={path!r} could not be written ({error.strerror})") from error
+        raise
+    _sync_folder(folder)
+
+
+def _write_new(path: str, content: Any) -> None:
+    # With the permissions of any new file, which those of the module tempfile have not.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: str) -> None:
+    """Bring the new name to the disk, where the system can; the file is there under it in any case."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
