@@ -352,7 +352,9 @@ def test_what_a_file_cannot_carry_is_refused_by_name(case, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "value", [1j, b"bytes", {1}, 2**64, np.array([1j]), np.array([b"a"]), np.timedelta64(1, "D"), object()], ids=str
+    "value",
+    [1j, b"bytes", {1}, 2**64, np.array([1j]), np.array([b"a"]), np.timedelta64(1, "D"), object()],
+    ids=lambda value: type(value).__name__,
 )
 def test_values_without_a_place_in_a_file_are_refused_by_name(value, tmp_path):
     clf = small().fit(X, y)

@@ -1,5 +1,6 @@
 """export_onnx: onnxruntime predicts what the estimator does, and nothing but the file is left behind."""
 
+import errno
 import json
 import os
 import random
@@ -337,7 +338,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(session, tmp_path, monkeypatch):
     before = (folder / "cnn.onnx").read_bytes()
 
     def full(_):
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="no space left"):
