@@ -129,7 +129,7 @@ def saliency_of(subject: Subject, method: str, target: Any) -> tuple[NDArray[np.
     short = []
     # The caller may be in no_grad, inference_mode or autocast.
     with torch.inference_mode(False), torch.autocast(torch.device(estimator.device_).type, enabled=False):
-        for rows, pixels in batches_of(subject, max(size // 2, 1) if method != "occlusion" else size):
+        for rows, pixels in batches_of(subject, size):
             # Tensors made in inference mode take no part in gradients.
             images = pixels.to(dtype_of(network)).clone()
             with torch.no_grad():
@@ -288,11 +288,13 @@ def _integrated_gradients(network: ImageNetwork, images: Tensor, index: Tensor, 
     over which the output changes by another amount is cut in two. Networks are nearly linear but for their kinks, so
     that few pieces have to be, where to halve them all took more than 1,024 gradients for some digits.
     """
-    corners = torch.linspace(0, 1, _FEWEST_STEPS + 1, dtype=torch.float64, device=images.device)
+    wide = torch.float32 if images.device.type == "mps" else torch.float64  # what there is
+    corners = torch.linspace(0, 1, _FEWEST_STEPS + 1, dtype=wide, device=images.device)
     outputs = torch.stack([_outputs_at(network, images, index, float(corner), size) for corner in corners], dim=1)
+    outputs = outputs.to(wide)
     difference = outputs[:, -1] - outputs[:, 0]
     allowed = 0.01 * difference.abs() + 1e-3
-    attribution = torch.zeros_like(images, dtype=torch.float64)
+    attribution = torch.zeros_like(images, dtype=wide)
     missing = torch.zeros_like(difference)
     used = torch.zeros_like(index)
     # A piece: its image, where it begins and ends, and the outputs there.
@@ -310,27 +312,27 @@ def _integrated_gradients(network: ImageNetwork, images: Tensor, index: Tensor, 
             middle = way.mean(dim=1)
             image = images[row]
             output, gradient = _gradients(network, image * middle.to(image.dtype)[:, None, None, None], index[row])
-            part = gradient.double() * image * (way[:, 1] - way[:, 0])[:, None, None, None]
+            part = gradient.to(wide) * image * (way[:, 1] - way[:, 0])[:, None, None, None]
             error = height[:, 1] - height[:, 0] - part.sum(dim=(1, 2, 3))
             cut = (error.abs() > allowed[row] * _SHARE_OF_A_PIECE) & room[row]
             attribution.index_add_(0, row[~cut], part[~cut])
             missing.index_add_(0, row[~cut], error[~cut])
             for side in (0, 1):
                 half, ends = way.clone(), height.clone()
-                half[:, 1 - side], ends[:, 1 - side] = middle, output.double()
+                half[:, 1 - side], ends[:, 1 - side] = middle, output.to(wide)
                 pieces.append((row[cut], half[cut], ends[cut]))
         rows, ways, heights = (torch.cat(values) for values in zip(*pieces, strict=True))
     return attribution.sum(dim=1), (missing.abs() - allowed).clamp(min=0)
 
 
 def _outputs_at(network: ImageNetwork, images: Tensor, index: Tensor, fraction: float, size: int) -> Tensor:
-    """The outputs in question for images that are scaled, ``(k,)`` in float64."""
+    """The outputs in question for images that are scaled, ``(k,)``."""
     with torch.no_grad():
         parts = [
             _pick(network(images[start : start + size] * fraction), index[start : start + size])
             for start in range(0, len(images), size)
         ]
-    return torch.cat(parts).double()
+    return torch.cat(parts)
 
 
 def _warn_of_missing_steps(excess: Tensor) -> None:
