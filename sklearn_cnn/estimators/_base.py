@@ -38,6 +38,7 @@ from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 from sklearn_cnn.training._batches import Batches, batch_bounds
 from sklearn_cnn.training._device import resolve_device, resolve_precision
 from sklearn_cnn.training._inference import predict_outputs, prediction_batch_size
+from sklearn_cnn.training._memory import names_batch_size
 from sklearn_cnn.training._net import BestEpoch, check_callbacks, make_net, train
 from sklearn_cnn.training._optimizers import OPTIMIZERS, OptimizerFactory, Phase, auto_lr, phases
 from sklearn_cnn.training._threads import threads_for
@@ -247,7 +248,11 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
                 return {**fitted, **self._records(net, best), "module_": snapshot.to(device).eval()}
 
             # The autocast is the caller's, if there is one.
-            with threads_for(plan.n_macs * batch_size), torch.autocast(device.type, enabled=False):
+            with (
+                names_batch_size(batch_size),
+                threads_for(plan.n_macs * batch_size),
+                torch.autocast(device.type, enabled=False),
+            ):
                 train(
                     net,
                     training,

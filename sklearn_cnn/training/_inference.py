@@ -1,5 +1,6 @@
 """Predictions for many images in the memory of one batch."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklearn_cnn.images._source import ImageSource
+from sklearn_cnn.training._memory import is_out_of_memory, release
 
 BATCH_BYTES = 32 * 2**20
 """The largest map of a prediction batch stays below this: larger batches leave the caches and gain nothing."""
@@ -46,18 +48,56 @@ def predict_outputs(
     -------
     ndarray of shape (n, n_outputs)
         The outputs.
+
+    Raises
+    ------
+    MemoryError
+        Where memory does not suffice for one image.
+
+    Warns
+    -----
+    UserWarning
+        Where it does not suffice for a batch, and smaller ones were used.
     """
     outputs: NDArray[Any] | None = None
+    start, size = 0, batch_size
     with torch.inference_mode():
-        for start in range(0, len(images), batch_size):
-            batch = images.batch(slice(start, start + batch_size), device=device)
-            if look is not None:
-                look(batch)
-            # An image alone would run in another kernel, and be rounded differently than among others.
-            n, batch = len(batch), batch if len(batch) > 1 else batch.expand(2, *batch.shape[1:])
-            part = network(batch)[:n].cpu().numpy()
+        while start < len(images):
+            try:
+                part = _predict_batch(network, images, slice(start, start + size), device, look)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if size == 1:
+                    raise MemoryError(f"memory did not suffice for the prediction of one image ({error}).") from error
+                size = max(size // 2, 1)
+                release(device)
+                continue
             if outputs is None:
                 outputs = np.empty((len(images), *part.shape[1:]), dtype=part.dtype)
-            outputs[start : start + batch_size] = part
+            outputs[start : start + len(part)] = part
+            start += len(part)
+    if size < batch_size:
+        warnings.warn(
+            f"memory did not suffice for the prediction of {batch_size} images at once; it went on with {size}.",
+            UserWarning,
+            stacklevel=4,
+        )
     assert outputs is not None
+    return outputs
+
+
+def _predict_batch(
+    network: Callable[[Tensor], Tensor],
+    images: ImageSource,
+    rows: slice,
+    device: torch.device,
+    look: Callable[[Tensor], None] | None,
+) -> NDArray[Any]:
+    batch = images.batch(rows, device=device)
+    if look is not None:
+        look(batch)
+    # An image alone would run in another kernel, and be rounded differently than among others.
+    n, batch = len(batch), batch if len(batch) > 1 else batch.expand(2, *batch.shape[1:])
+    outputs: NDArray[Any] = network(batch)[:n].cpu().numpy()
     return outputs

@@ -17,6 +17,7 @@ from sklearn.exceptions import DataConversionWarning
 from skorch.callbacks import Callback
 
 from sklearn_cnn import CNNClassifier
+from sklearn_cnn.architectures._build import ImageNetwork
 from sklearn_cnn.exceptions import NonFiniteLossError
 from sklearn_cnn.training import _net
 
@@ -434,6 +435,70 @@ def test_row_22_training_on_that_fails_half_way_leaves_the_earlier_weights():
         clf.set_params(skorch_callbacks=[Fails()]).fit(X, y)
     assert digest(clf) == before
     assert clf.n_iter_ == 2
+
+
+OUT_OF_MEMORY = [
+    MemoryError("no room"),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried to"),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(("batch_size", "way_out"), [(16, "use a smaller batch_size"), (1, "use smaller images")])
+def test_row_23_memory_that_does_not_suffice_for_training_names_the_batch_size(error, batch_size, way_out, monkeypatch):
+    clf = small().fit(X, y)
+    before = digest(clf)
+
+    def forward(*_):
+        raise error
+
+    monkeypatch.setattr(ImageNetwork, "forward", forward)
+    with pytest.raises(MemoryError, match=rf"training step of batch_size={batch_size}; {way_out}") as caught:
+        clf.set_params(batch_size=batch_size).fit(X, y)
+    assert caught.value.__cause__ is error
+    monkeypatch.undo()
+    assert digest(clf) == before
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("room", [1, 7, 40, 79])
+def test_row_23_prediction_goes_on_with_smaller_batches_and_one_warning(error, room, monkeypatch):
+    clf = small().fit(X, y)
+    expected, sizes = clf.predict_proba(X), []
+    forward = ImageNetwork.forward
+
+    def crowded(self, images):
+        # An image alone goes twice through the network.
+        if len(images) > max(room, 2):
+            raise error
+        sizes.append(len(images))
+        return forward(self, images)
+
+    monkeypatch.setattr(ImageNetwork, "forward", crowded)
+    with pytest.warns(UserWarning, match=r"memory did not suffice for the prediction of \d+ images at once") as caught:
+        found = clf.predict_proba(X)
+    assert len(caught) == 1 and caught[0].filename == __file__
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    assert sum(sizes) == len(X) and max(sizes) > max(room, 2) / 2 - 1
+
+
+def test_row_23_memory_that_does_not_suffice_for_one_image_is_an_error(monkeypatch):
+    clf = small().fit(X, y)
+    monkeypatch.setattr(ImageNetwork, "forward", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
+    with pytest.raises(MemoryError, match=r"did not suffice for the prediction of one image \(no room\)"):
+        clf.predict(X)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("another one"), ValueError("out of memory")])
+def test_row_23_other_errors_pass_through(error, monkeypatch):
+    clf, calls = small().fit(X, y), []
+    monkeypatch.setattr(ImageNetwork, "forward", lambda *_: calls.append(1) or (_ for _ in ()).throw(error))
+    for method in (clf.predict, lambda images: small().fit(images, y)):
+        calls.clear()
+        with pytest.raises(type(error), match=str(error)):
+            method(X)
+        assert len(calls) == 1
 
 
 def test_row_29_eight_threads_predict_what_one_predicts():
