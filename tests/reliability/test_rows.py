@@ -483,6 +483,25 @@ def test_row_23_prediction_goes_on_with_smaller_batches_and_one_warning(error, r
     assert sum(sizes) == len(X) and max(sizes) > max(room, 2) / 2 - 1
 
 
+def test_row_23_what_was_predicted_before_memory_ran_out_is_kept(monkeypatch):
+    clf = small().fit(X, y)
+    expected, sizes = clf.predict_proba(X), []
+    clf._predict_batch_size = 16
+    forward = ImageNetwork.forward
+
+    def crowded_later(self, images):
+        if len(sizes) >= 3 and len(images) > 5:
+            raise MemoryError
+        sizes.append(len(images))
+        return forward(self, images)
+
+    monkeypatch.setattr(ImageNetwork, "forward", crowded_later)
+    with pytest.warns(UserWarning, match="prediction of 16 images at once; it went on with 4"):
+        found = clf.predict_proba(X)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    assert sizes == [16] * 3 + [4] * 8
+
+
 def test_row_23_memory_that_does_not_suffice_for_one_image_is_an_error(monkeypatch):
     clf = small().fit(X, y)
     monkeypatch.setattr(ImageNetwork, "forward", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
