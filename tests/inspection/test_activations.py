@@ -167,6 +167,7 @@ def test_images_whose_size_a_step_changes_are_drawn_as_that_step_gives_them():
 
 
 def test_images_of_several_sizes_are_drawn_as_the_reader_gives_them():
+    pytest.importorskip("PIL", reason="the extra 'images' brings it")
     reader = ImageReader(size=12, resize="crop")
     images = [np.random.default_rng(i).integers(0, 256, (12, 12 + i), dtype=np.uint8) for i in range(20)]
     pipe = make_pipeline(reader, ImageNormalizer("standardize"), CNNClassifier(**SETTINGS)).fit(images, y[:20])
