@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn._random import generator
 from sklearn_cnn.architectures._build import ImageNetwork, Standardize, build_network, initialize
@@ -229,6 +231,34 @@ def fitted_estimator(estimator: Any, parameter: str) -> Any:
             )
         raise ValueError(f"{parameter}={type(fitted).__name__}(...) is no fitted estimator of this package; {way_out}.")
     return fitted
+
+
+def fitted_steps(estimator: Any) -> list[tuple[str, Any]]:
+    """What an estimator does with X, one after the other, with the names that pipelines give.
+
+    Searches, pipelines and frozen estimators are opened, in whatever order they are nested, down to what they end in.
+
+    Raises
+    ------
+    NotFittedError
+        Where a search has no best estimator yet. All else may be unfitted.
+    """
+    steps: list[tuple[str, Any]] = []
+    name = ""
+    while True:
+        if isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
+        elif isinstance(estimator, Pipeline):
+            *before, (name, estimator) = [
+                (name, step) for name, step in estimator.steps if step is not None and step != "passthrough"
+            ]
+            steps += [(name, step.estimator if isinstance(step, FrozenEstimator) else step) for name, step in before]
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        else:
+            if getattr(estimator, "refit", False) and not isinstance(estimator, type):
+                check_is_fitted(estimator)
+            return [*steps, (name, estimator)]
 
 
 class PicklesNetwork:

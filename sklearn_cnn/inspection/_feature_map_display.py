@@ -24,13 +24,11 @@ class FeatureMapDisplay:
     Parameters
     ----------
     image : ndarray of shape (height, width) or (height, width, channels)
-        As it came, before any preprocessing.
+        As it came; where a step changed its size, as that step gave it.
     maps : dict of str to ndarray of shape (n_maps, height, width)
         By the name of their layer, those first that vary most over the image.
     filters : dict of str to ndarray of shape (n_maps,)
         Numbers of the filters that the maps are from.
-    limits : (float, float), default=None
-        What is drawn black and white in the image; by default taken from it.
 
     Attributes
     ----------
@@ -63,12 +61,10 @@ class FeatureMapDisplay:
         image: NDArray[Any],
         maps: dict[str, NDArray[Any]],
         filters: dict[str, NDArray[np.intp]],
-        limits: tuple[float, float] | None = None,
     ) -> None:
         self.image = image
         self.maps = maps
         self.filters = filters
-        self.limits = limits
 
     @classmethod
     def from_estimator(cls, estimator: Any, X: Any, *, layer: Any = "auto", n_maps: int = 8, ax: Any = None) -> Self:
@@ -151,9 +147,8 @@ class FeatureMapDisplay:
         self.axes_ = grid_inside(self.ax_, n_rows, n_columns)
         for unused in self.axes_.flat:
             unused.set_axis_off()
-        limits = limits_of(self.image) if self.limits is None else self.limits
         self._show(0, 0, "image", self.image.shape[:2])
-        draw_picture(self.axes_[0, 0], self.image, limits)
+        draw_picture(self.axes_[0, 0], self.image, limits_of(self.image))
         for row, (name, values) in enumerate(self.maps.items(), start=1):
             for column, (number, value) in enumerate(zip(self.filters[name], values, strict=True)):
                 self._show(row, column, name if column == 0 else "", value.shape)

@@ -37,7 +37,7 @@ class SaliencyDisplay:
     Parameters
     ----------
     images : ndarray of shape (n, height, width) or (n, height, width, channels)
-        As they came, before any preprocessing.
+        As they came; where a step changed their size, as that step gave them.
     saliency : ndarray of shape (n, height, width)
         How much each pixel counts.
     method : str

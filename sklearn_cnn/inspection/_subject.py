@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from sklearn_cnn.architectures._build import ImageNetwork
 from sklearn_cnn.estimators._base import BaseCNN
-from sklearn_cnn.estimators._network import PicklesNetwork
+from sklearn_cnn.estimators._network import PicklesNetwork, fitted_steps
 from sklearn_cnn.estimators._sample import check_range, warn_of_another_range
 from sklearn_cnn.images._moments import Moments
 from sklearn_cnn.images._reading import as_array, read_images, refuse_unreadable
@@ -158,25 +156,14 @@ def check_count(name: str, value: Any) -> None:
 
 def _steps(estimator: Any) -> list[Any]:
     """The fitted steps: transformers, and the estimator of this package."""
-    steps: list[Any] = []
-    inner = estimator
-    while not isinstance(inner, PicklesNetwork):
-        if isinstance(inner, FrozenEstimator):
-            inner = inner.estimator
-        elif isinstance(inner, Pipeline):
-            *before, inner = [step for _, step in inner.steps if step is not None and step != "passthrough"]
-            steps += before
-        elif hasattr(inner, "best_estimator_"):
-            inner = inner.best_estimator_
-        else:
-            if hasattr(inner, "refit") and inner.refit:  # a search has no best estimator before its fit
-                check_is_fitted(inner)
-            raise TypeError(
-                f"an estimator of this package is looked at, or a pipeline or search (with refit=True) that ends in "
-                f"one; got {type(estimator).__name__}."
-            )
-    check_is_fitted(inner, "module_")
-    return [*steps, inner]
+    steps = [step for _, step in fitted_steps(estimator)]
+    if not isinstance(steps[-1], PicklesNetwork):
+        raise TypeError(
+            f"an estimator of this package is looked at, or a pipeline or search (with refit=True) that ends in one; "
+            f"got {type(estimator).__name__}."
+        )
+    check_is_fitted(steps[-1], "module_")
+    return steps
 
 
 def _as_pictures(X: Any, shapes: tuple[ImageShape, ...]) -> NDArray[Any] | None:

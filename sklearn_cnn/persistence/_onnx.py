@@ -9,22 +9,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from sklearn_cnn._optional import import_optional
 from sklearn_cnn.estimators._classifier import CNNClassifier
 from sklearn_cnn.estimators._feature_extractor import CNNFeatureExtractor
+from sklearn_cnn.estimators._network import fitted_steps
 from sklearn_cnn.estimators._regressor import CNNRegressor
 from sklearn_cnn.images._shape import ImageShape
-from sklearn_cnn.persistence._writing import write_whole
+from sklearn_cnn.persistence._writing import check_path, write_whole
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 from sklearn_cnn.preprocessing._normalizer import ImageNormalizer
 from sklearn_cnn.preprocessing._reader import ImageReader
@@ -93,12 +91,12 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     >>> export_onnx(clf, "digits.onnx")  # doctest: +SKIP
     """
     steps, last = _find_steps(estimator)
-    file = _check_path(path)
+    check_path(os.fspath(path))
     with _quiet():
         for module in ("onnx", "onnxscript"):
             import_optional(module, package=module, extra="onnx", purpose="export_onnx")
     model = _trace(_Exported(steps, last), last)
-    write_whole(str(file), model.SerializeToString())
+    write_whole(os.fspath(path), model.SerializeToString())
 
 
 @dataclass(frozen=True)
@@ -159,12 +157,7 @@ class _Exported(nn.Module):
 
 def _find_steps(estimator: Any) -> tuple[list[ImageNormalizer], Any]:
     """The normalisers before a fitted estimator, and itself."""
-    steps = [("", estimator)]
-    if hasattr(estimator, "best_estimator_"):
-        steps = [("", estimator.best_estimator_)]
-    if isinstance(steps[0][1], Pipeline):
-        steps = steps[0][1].steps
-    steps = [(name, _unfrozen(step)) for name, step in steps if step is not None and step != "passthrough"]
+    steps = fitted_steps(estimator)
     *before, (name, last) = steps
     if not isinstance(last, CNNClassifier | CNNRegressor | CNNFeatureExtractor):
         raise TypeError(
@@ -196,25 +189,8 @@ def _find_steps(estimator: Any) -> tuple[list[ImageNormalizer], Any]:
     return normalizers, last
 
 
-def _unfrozen(step: Any) -> Any:
-    return step.estimator if isinstance(step, FrozenEstimator) else step
-
-
 def _called(name: str, step: Any) -> str:
     return f"the step {name!r}, {type(step).__name__}" if name else type(step).__name__
-
-
-def _check_path(path: Any) -> Path:
-    file = Path(path)
-    if file.is_dir():
-        raise IsADirectoryError(
-            f"path={str(path)!r} is a folder; name a file in it, such as {str(file / 'cnn.onnx')!r}."
-        )
-    if not file.parent.is_dir():
-        raise FileNotFoundError(
-            f"path={str(path)!r} is in a folder that is not there; make {str(file.parent)!r} first."
-        )
-    return file
 
 
 def _trace(module: _Exported, estimator: Any) -> Any:
@@ -227,7 +203,6 @@ def _trace(module: _Exported, estimator: Any) -> Any:
         )
     # Two images: a batch of one would be taken for the only size there is.
     images = torch.zeros((2, *estimator.image_shape_.sample_shape), dtype=torch.float32, device="cpu")
-    n = torch.export.Dim("n")
     # By the exporter alone it would be traced in other ways too, one of which is for two images only.
     with _quiet(), torch.no_grad():
         try:

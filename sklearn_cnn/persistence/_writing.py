@@ -6,6 +6,35 @@ from contextlib import suppress
 from typing import Any
 
 
+def check_path(path: str) -> str:
+    """Refuse a path at which there can be no file.
+
+    Parameters
+    ----------
+    path : str
+        Name of a file.
+
+    Returns
+    -------
+    str
+        The file itself, where the path is a link.
+
+    Raises
+    ------
+    OSError
+        Where it is a folder, a device or the like, or in a folder that is not there.
+    """
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"path={path!r} is a folder; give the name of a file in it.")
+    target = os.path.realpath(path)
+    folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"path={path!r} is in a folder that is not there; make {folder!r} first.")
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise OSError(f"path={path!r} is no plain file, but a device or the like; give the name of a file.")
+    return target
+
+
 def write_whole(path: str, content: Any) -> None:
     """Write a file in one step: a crash, or a full disk, leaves the earlier file of that name.
 
@@ -21,14 +50,8 @@ def write_whole(path: str, content: Any) -> None:
     OSError
         Where it cannot be written; the earlier file, if there was one, is as before.
     """
-    if os.path.isdir(path):
-        raise IsADirectoryError(f"path={path!r} is a folder; give the name of a file in it.")
-    target = os.path.realpath(path)
+    target = check_path(path)
     folder = os.path.dirname(target)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"path={path!r}: there is no folder {folder!r}; make it first.")
-    if os.path.exists(target) and not os.path.isfile(target):
-        raise OSError(f"path={path!r} is no plain file, but a device or the like; give the name of a file.")
     temporary = os.path.join(folder, f".{secrets.token_hex(8)}.part")
     try:
         _write_new(temporary, content)

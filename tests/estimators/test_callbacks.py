@@ -296,6 +296,7 @@ def test_callbacks_of_a_grid_search_are_told_of_the_epochs():
     assert "_skl_callbacks" not in vars(search.best_estimator_)
 
 
+# scikit-learn says so of every step without callbacks; those of the network are what is tried here.
 @pytest.mark.filterwarnings("ignore:The estimator ImageNormalizer does not support callbacks")
 def test_callbacks_of_a_pipeline_are_told_of_the_epochs():
     recorder = Propagated()

@@ -242,6 +242,15 @@ def test_frozen_estimators(session, wrap):
     check_classifier(session(wrap(clf)), clf, X)
 
 
+def test_wrappings_may_be_nested(session):
+    X = images()
+    pipe = make_pipeline(ImageNormalizer(per="image"), CNNClassifier(**SMALL)).fit(X, Y)
+    nested = make_pipeline(FrozenEstimator(pipe))
+    check_classifier(session(nested), pipe, X)
+    with pytest.raises(NotFittedError):
+        session(GridSearchCV(pipe, {}))
+
+
 def test_the_best_of_a_search(session):
     X = images()
     pipe = make_pipeline(ImageNormalizer(), CNNClassifier(**SMALL))
