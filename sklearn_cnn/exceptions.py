@@ -31,7 +31,7 @@ class NonFiniteLossError(FloatingPointError):
 
 
 class ModelFileError(ValueError):
-    """A file is none that `load_model` can read: damaged, no model, made up, or of a newer format.
+    """A file is none that can be read, as a saved model or a checkpoint: damaged, another one, made up, or newer.
 
     The message says which. Nothing of the file has been run.
     """

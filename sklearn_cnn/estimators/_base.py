@@ -29,6 +29,7 @@ from sklearn_cnn.estimators._network import (
     fitted_estimator,
     unchanged_on_failure,
 )
+from sklearn_cnn.estimators._run import describe_run
 from sklearn_cnn.estimators._sample import Sample, check_range, check_weights, survey, warn_of_another_range
 from sklearn_cnn.images._moments import Moments
 from sklearn_cnn.images._reading import read_images, refuse_unreadable
@@ -36,6 +37,7 @@ from sklearn_cnn.images._shape import ImageShape, parse_image_shape
 from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 from sklearn_cnn.training._batches import Batches, batch_bounds
+from sklearn_cnn.training._checkpoint import Checkpoint
 from sklearn_cnn.training._device import resolve_device, resolve_precision
 from sklearn_cnn.training._inference import predict_outputs, prediction_batch_size
 from sklearn_cnn.training._memory import names_batch_size
@@ -95,6 +97,7 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
         "verbose": ["verbose"],
         "device": [str, torch.device],
         "precision": [StrOptions({"auto", "float32", "bfloat16", "float64"})],
+        "checkpoint": [str, os.PathLike, None],
         "skorch_callbacks": [list, tuple, None],
     }
 
@@ -143,6 +146,7 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
             schedule=phases(self.lr_schedule, self.max_epochs, open_ended=bool(self.early_stopping or self.warm_start)),
             early_stopping=bool(self.early_stopping),
             resume=self.warm_start and hasattr(self, "module_"),
+            checkpoint=self.checkpoint,
         )
         return self
 
@@ -174,15 +178,23 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
         schedule: tuple[Phase, ...],
         early_stopping: bool,
         resume: bool,
+        checkpoint: str | os.PathLike[str] | None = None,
     ) -> None:
         """Train, or train on; on any failure leave the estimator as it was."""
         tasks = FitTasks(self, sum(phase.n_epochs for phase in schedule), X, y, sample_weight)
         # The caller may be in no_grad or inference_mode, whose tensors cannot be trained.
         with unchanged_on_failure(self), torch.inference_mode(False), torch.enable_grad():
             tasks.begin_fit()
+            if checkpoint is not None:
+                self._check_checkpoint()
             seed = int(check_random_state(self.random_state).randint(2**31 - 1))
             sample = self._read_sample(X, y, sample_weight, reset=not resume, classes=classes)
             held_out = self._read_validation(X_val, y_val, sample_weight_val)
+            device = resolve_device(self.device)
+            kept: Checkpoint | None = None
+            if checkpoint is not None:
+                kept = Checkpoint(os.fspath(checkpoint), describe_run(self, seed, device, sample, held_out), seed)
+                seed = kept.seed
             self._weigh_targets(sample, held_out, complete=classes is None and not resume)
             if held_out is None and early_stopping:
                 sample, held_out = self._hold_out(sample, seed)
@@ -197,7 +209,6 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
                     "the network cannot change while training continues, but its parameters give another one now "
                     f"than at the first fit; use warm_start=False, or {type(self).__name__}().fit anew."
                 )
-            device = resolve_device(self.device)
             precision = resolve_precision(self.precision, device, plan.n_macs)
             statistics = survey(sample, statistics=self.standardize and not resume)
             check_range(*statistics.range, precision)
@@ -210,11 +221,10 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
             _check_batches(plan, len(sample.rows), batch_size)
 
             network = self._new_network(plan, None if resume else statistics, seed, precision)
-            done = len(self.history_) if resume else 0
             self._predict_batch_size = prediction_batch_size(plan.largest_map)
-            if self.trainable_blocks == 0 and not sample.images.random_steps:
+            finished = kept is not None and kept.position[0] == len(schedule)
+            if self.trainable_blocks == 0 and not sample.images.random_steps and not finished:
                 self._keep_features(sample, held_out, network.to(device), plan.body, device)
-            reseed_dropout(network, generator(seed, _DROPOUT, done))
             net = make_net(
                 self._task,
                 network.to(device),
@@ -231,7 +241,7 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
             if resume:
                 self._carry_over(net)
             best = BestEpoch(self.n_iter_no_change if early_stopping else None, self.tol)
-            training, validation = self._make_batches(sample, held_out, device, batch_size, seed, done)
+            training, validation = self._make_batches(sample, held_out, device, batch_size)
             fitted = {
                 "plan_": plan,
                 "_architecture": self.architecture,  # the parameter may change before this is pickled
@@ -240,6 +250,10 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
                 "precision_": precision,
                 "_pixel_range": statistics.range,
             }
+
+            def begin_epoch(n_earlier: int) -> None:
+                _draw_anew(training, network, seed, n_earlier)
+                tasks.begin_epoch()
 
             def fitted_so_far() -> dict[str, Any]:
                 # A network apart, so that whoever gets it may keep it, and this one goes on as if nobody had looked.
@@ -262,12 +276,26 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
                     score_name=self._score_name,
                     best=best,
                     verbose=self.verbose,
-                    begin_epoch=tasks.begin_epoch,
+                    begin_epoch=begin_epoch,
                     end_epoch=partial(tasks.end_epoch, fitted_so_far),
+                    checkpoint=kept,
                 )
             network.starts_behind = None
             self.__dict__.update(fitted, **self._records(net, best), net_=net, module_=net.module_.eval())
             tasks.end_fit()
+
+    def _check_checkpoint(self) -> None:
+        """Refuse what a checkpoint could not go on with."""
+        if self.warm_start:
+            raise ValueError(
+                "checkpoint goes on with a fit that was interrupted, warm_start=True with one that has ended; use one "
+                "of them."
+            )
+        if self.skorch_callbacks:
+            raise ValueError(
+                "checkpoint cannot keep what skorch_callbacks remember, so that a fit would not go on as it began; use "
+                "one of them."
+            )
 
     def _read_sample(self, X: Any, y: Any, sample_weight: Any, *, reset: bool, classes: Any = None) -> Sample:
         refuse_unreadable(X)
@@ -375,17 +403,12 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
         net.optimizer_.load_state_dict({"state": state, "param_groups": groups})
 
     def _make_batches(
-        self, sample: Sample, held_out: Sample | None, device: torch.device, batch_size: int, seed: int, done: int
+        self, sample: Sample, held_out: Sample | None, device: torch.device, batch_size: int
     ) -> tuple[Batches, Batches | None]:
-        """Batches for training, shuffled and drawn anew from streams that begin after `done` epochs; for validation."""
+        """Batches for training and for validation."""
         moved: dict[int, torch.Tensor] = {}  # both parts may be cut from one array
         sample.images = sample.images.on(device, moved)
         training = self._batches(sample, device, batch_size)
-        training.shuffle = generator(seed, _SHUFFLE, done)
-        training.draws = [
-            generator(seed if step.seed_of_fit else step.seed, _AUGMENT, number, done, device=device)
-            for number, step in enumerate(sample.images.random_steps)
-        ]
         if held_out is None:
             return training, None
         held_out.images = held_out.images.on(device, moved)
@@ -528,6 +551,16 @@ def _check_batches(plan: Plan, n: int, batch_size: int) -> None:
                 f"{cause} leaves one value for the batch statistics of {layer.name}, whose maps are 1×1; use "
                 f"batch_size >= 2 and at least 2 images{otherwise}."
             )
+
+
+def _draw_anew(training: Batches, network: nn.Module, seed: int, epoch: int) -> None:
+    """Begin the random streams of an epoch. They follow from its number alone, so that a fit can go on at any."""
+    training.shuffle = generator(seed, _SHUFFLE, epoch)
+    training.draws = [
+        generator(seed if step.seed_of_fit else step.seed, _AUGMENT, number, epoch, device=training.device)
+        for number, step in enumerate(training.images.random_steps)
+    ]
+    reseed_dropout(network, generator(seed, _DROPOUT, epoch))
 
 
 def _optimized(net: Any) -> list[str]:

@@ -1,5 +1,6 @@
 """CNNClassifier."""
 
+import os
 from numbers import Real
 from typing import Any, Self
 
@@ -150,6 +151,10 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         How `fit` computes. ``"auto"`` is bfloat16 for all but small networks where the hardware has it,
         otherwise float32. Weights and predictions are float32 all the same (float64 for
         ``"float64"``).
+    checkpoint : str, path-like or None, default=None
+        Name of a file that keeps the state of `fit` after every epoch. The same fit, with the same parameters and
+        data, goes on from there after a crash or Ctrl-C, and trains no more once it has ended. A folder that is there
+        holds one file for each fit, as a search needs it.
     skorch_callbacks : list or None, default=None
         Callbacks of skorch, or ``(name, callback)`` pairs; copies of them are used.
 
@@ -279,6 +284,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         verbose: int = 0,
         device: Any = "auto",
         precision: str = "auto",
+        checkpoint: str | os.PathLike[str] | None = None,
         skorch_callbacks: Any = None,
     ) -> None:
         self.filters = filters
@@ -322,6 +328,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         self.verbose = verbose
         self.device = device
         self.precision = precision
+        self.checkpoint = checkpoint
         self.skorch_callbacks = skorch_callbacks
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -364,6 +371,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             Where a parameter, the images or the labels cannot be used, before any training.
         NonFiniteLossError
             Where a loss or a weight becomes NaN or infinite. The estimator is then as before.
+        OSError
+            Where `checkpoint` cannot be read or written.
         """
         return self._fit_whole(X, y, sample_weight, X_val=X_val, y_val=y_val, sample_weight_val=sample_weight_val)
 

@@ -1,5 +1,6 @@
 """CNNRegressor."""
 
+import os
 from typing import Any, Self
 
 import numpy as np
@@ -148,6 +149,10 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         How `fit` computes. ``"auto"`` is bfloat16 for all but small networks where the hardware has it,
         otherwise float32. Weights and predictions are float32 all the same (float64 for
         ``"float64"``).
+    checkpoint : str, path-like or None, default=None
+        Name of a file that keeps the state of `fit` after every epoch. The same fit, with the same parameters and
+        data, goes on from there after a crash or Ctrl-C, and trains no more once it has ended. A folder that is there
+        holds one file for each fit, as a search needs it.
     skorch_callbacks : list or None, default=None
         Callbacks of skorch, or ``(name, callback)`` pairs; copies of them are used.
 
@@ -278,6 +283,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         verbose: int = 0,
         device: Any = "auto",
         precision: str = "auto",
+        checkpoint: str | os.PathLike[str] | None = None,
         skorch_callbacks: Any = None,
     ) -> None:
         self.filters = filters
@@ -320,6 +326,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         self.verbose = verbose
         self.device = device
         self.precision = precision
+        self.checkpoint = checkpoint
         self.skorch_callbacks = skorch_callbacks
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -361,6 +368,8 @@ class CNNRegressor(RegressorMixin, BaseCNN):
             Where a parameter, the images or the targets cannot be used, before any training.
         NonFiniteLossError
             Where a loss or a weight becomes NaN or infinite. The estimator is then as before.
+        OSError
+            Where `checkpoint` cannot be read or written.
         """
         return self._fit_whole(X, y, sample_weight, X_val=X_val, y_val=y_val, sample_weight_val=sample_weight_val)
 

@@ -23,13 +23,13 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn._version import __version__
+from sklearn_cnn._writing import write_whole
 from sklearn_cnn.exceptions import ModelFileError
 from sklearn_cnn.persistence._estimators import kind_of
 from sklearn_cnn.persistence._model import EstimatorReader, Placement, fitted_parts, write_estimator
 from sklearn_cnn.persistence._tensors import read_tensors, size_of_tensors, write_tensors
 from sklearn_cnn.persistence._text import LONGEST, is_whole, parse
 from sklearn_cnn.persistence._values import ValueReader, ValueWriter
-from sklearn_cnn.persistence._writing import write_whole
 from sklearn_cnn.training._device import resolve_device
 
 FORMAT = 1
@@ -74,8 +74,9 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
 
     Notes
     -----
-    First weights that a network was given, ``weights=`` a file or an estimator, are part of what it has learned by now:
-    the loaded estimator has the default of that parameter in their place. The net of skorch, `net_`, is left out.
+    First weights that a network was given, ``weights=`` a file or an estimator, are part of what it has learned by now,
+    and `checkpoint` is a path on this machine: the loaded estimator has the defaults of these parameters instead. The
+    net of skorch, `net_`, is left out.
 
     Examples
     --------

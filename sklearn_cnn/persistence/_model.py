@@ -96,9 +96,9 @@ def write_estimator(writer: ValueWriter, estimator: Any, name: str) -> dict[str,
 
 
 def _kept(key: str, value: Any, default: Any) -> Any:
-    """A parameter as it is saved: first weights are part of what has been learned since."""
+    """A parameter as it is saved. First weights are part of what has been learned since; a path is of one machine."""
     known = value is None or (isinstance(value, str) and value in _KEPT_WEIGHTS)
-    return default if key == "weights" and not known else value
+    return default if key == "checkpoint" or (key == "weights" and not known) else value
 
 
 def _same(value: Any, default: Any) -> bool:
@@ -214,8 +214,9 @@ def _unfitted(kind: Kind, parameters: Mapping[str, Any]) -> Any:
     weights = parameters.get("weights")
     if not (weights is None or (isinstance(weights, str) and weights in _KEPT_WEIGHTS)):
         raise ModelFileError(f"its {name} names weights elsewhere")
-    if parameters.get("memory") is not None:
-        raise ModelFileError(f"its {name} names a cache elsewhere")
+    for parameter, what in (("memory", "a cache"), ("checkpoint", "a checkpoint")):
+        if parameters.get(parameter) is not None:
+            raise ModelFileError(f"its {name} names {what} elsewhere")
     estimator = kind.cls(**parameters)
     estimator._validate_params()
     for part in _steps(estimator):

@@ -17,12 +17,12 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from sklearn_cnn._optional import import_optional
+from sklearn_cnn._writing import check_path, write_whole
 from sklearn_cnn.estimators._classifier import CNNClassifier
 from sklearn_cnn.estimators._feature_extractor import CNNFeatureExtractor
 from sklearn_cnn.estimators._network import fitted_steps
 from sklearn_cnn.estimators._regressor import CNNRegressor
 from sklearn_cnn.images._shape import ImageShape
-from sklearn_cnn.persistence._writing import check_path, write_whole
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 from sklearn_cnn.preprocessing._normalizer import ImageNormalizer
 from sklearn_cnn.preprocessing._reader import ImageReader

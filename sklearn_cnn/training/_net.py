@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
-from skorch.callbacks import Callback, EarlyStopping, InputShapeSetter, LRScheduler
+from skorch.callbacks import Callback, EarlyStopping, InputShapeSetter, LRScheduler, PassthroughScoring
 from torch import Tensor, nn
 
 from sklearn_cnn.exceptions import NonFiniteLossError
 from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.training._batches import Batches
+from sklearn_cnn.training._checkpoint import Checkpoint
 from sklearn_cnn.training._optimizers import LearningRate, Phase
 from sklearn_cnn.training._progress import Progress
 
@@ -73,6 +74,11 @@ class BestEpoch:
         """Put the weights of the best epoch back, where they are kept."""
         if self.state:
             network.load_state_dict(self.state)
+
+    def memory(self) -> dict[str, Any]:
+        """What it remembers, to go on with in another process."""
+        settings = ("n_iter_no_change", "tol")
+        return {name: value for name, value in vars(self).items() if name not in settings}
 
 
 def check_callbacks(callbacks: Any, *, lr_schedule: str, has_validation: bool) -> None:
@@ -241,8 +247,9 @@ def train(
     score_name: str,
     best: BestEpoch,
     verbose: int = 0,
-    begin_epoch: Callable[[], None] = lambda: None,
+    begin_epoch: Callable[[int], None] = lambda n_earlier: None,
     end_epoch: Callable[[], bool] = lambda: False,
+    checkpoint: Checkpoint | None = None,
 ) -> None:
     """Train a net, calling its callbacks as skorch does.
 
@@ -268,8 +275,10 @@ def train(
     verbose : int, default=0
         What is shown, see `Progress`.
     begin_epoch, end_epoch : callable
-        Called at every epoch, the second after skorch's callbacks and with the history complete. Where it gives
-        true, the training ends with this epoch.
+        Called at every epoch: the first with the number of epochs that the network has had, the second after
+        skorch's callbacks and with the history complete. Where it gives true, the training ends with this epoch.
+    checkpoint : Checkpoint or None, default=None
+        Where each epoch is saved, and from where the training goes on.
 
     Raises
     ------
@@ -283,39 +292,45 @@ def train(
     datasets = {"dataset_train": _dataset(net, batches), "dataset_valid": _dataset(net, validation)}
     n_epochs = sum(phase.n_epochs for phase in phases)
     progress = Progress(int(verbose), n_epochs, len(batches))
+    run_epoch = _skorch_epoch if _looks_at_batches(net) else _fast_epoch
+    n_earlier = len(net.history)
+    n_over, n_done = (0, 0) if checkpoint is None else _go_on(net, best, checkpoint)
+    # Made once the optimiser is as it shall be: it takes the rates there for the peaks.
     scheduled = any(phase.curve != "constant" for phase in phases)
     rate = LearningRate(net.optimizer_) if scheduled else None
-    run_epoch = _skorch_epoch if _looks_at_batches(net) else _fast_epoch
-    stopped = False
     try:
         net.notify("on_train_begin", X=X, y=y)
-        n_earlier = len(net.history)
-        for phase in phases:
+        while n_over < len(phases):
+            phase = phases[n_over]
+            if n_done == 0:
+                best.restore(net.module_)
             if rate is not None:
-                rate.begin(phase.curve, phase.n_epochs * len(batches))
-            best.restore(net.module_)
-            for _ in range(phase.n_epochs):
-                net.notify("on_epoch_begin", **datasets)
-                number = len(net.history) - n_earlier
-                progress.begin_epoch(number)
-                begin_epoch()
-                run_epoch(net, progress.watch(batches), "train", _train_step(net))
-                net.history.record("lr", net.optimizer_.param_groups[0]["lr"])
-                if validation is not None:
-                    outputs: list[Tensor] = []
-                    run_epoch(net, validation, "valid", _valid_step(net, outputs))
-                    _record_score(net, validation, torch.cat(outputs), score, score_name)
-                stopped = _end_epoch(net, datasets)
-                record = net.history[-1]
-                progress.end_epoch(number, record, score_name)
-                if validation is not None:
-                    best.update(record["epoch"], record[score_name], record["valid_loss"], net.module_)
-                stopped = end_epoch() or stopped
-                # A cooldown pays off at its very end, whatever happens to the score until then.
-                if stopped or (best.stop and phase.curve != "cooldown"):
-                    break
+                rate.begin(phase.curve, phase.n_epochs * len(batches), n_done * len(batches))
+            net.notify("on_epoch_begin", **datasets)
+            number = len(net.history) - n_earlier
+            progress.begin_epoch(number)
+            begin_epoch(len(net.history) - 1)
+            run_epoch(net, progress.watch(batches), "train", _train_step(net))
+            net.history.record("lr", net.optimizer_.param_groups[0]["lr"])
+            if validation is not None:
+                outputs: list[Tensor] = []
+                run_epoch(net, validation, "valid", _valid_step(net, outputs))
+                _record_score(net, validation, torch.cat(outputs), score, score_name)
+            stopped = _end_epoch(net, datasets)
+            record = net.history[-1]
+            progress.end_epoch(number, record, score_name)
+            if validation is not None:
+                best.update(record["epoch"], record[score_name], record["valid_loss"], net.module_)
+            stopped = end_epoch() or stopped
+            n_done += 1
             if stopped:
-                break
+                n_over = len(phases)
+            # A cooldown pays off at its very end, whatever happens to the score until then.
+            elif n_done == phase.n_epochs or (best.stop and phase.curve != "cooldown"):
+                n_over, n_done = n_over + 1, 0
+            if checkpoint is not None:
+                _check_weights(net)
+                checkpoint.save(_state(net, rate, best), (n_over, n_done))
         _check_weights(net)
     finally:
         progress.close()
@@ -323,6 +338,30 @@ def train(
             rate.end()
     best.restore(net.module_)
     net.notify("on_train_end", X=X, y=y)
+
+
+def _state(net: NeuralNet, rate: LearningRate | None, best: BestEpoch) -> dict[str, Any]:
+    """What a fit needs beside seed and position to go on."""
+    optimizer = net.optimizer_.state_dict()
+    if rate is not None:
+        for group, peak in zip(optimizer["param_groups"], rate.peaks, strict=True):
+            group["lr"] = peak
+    history = [{name: value for name, value in record.items() if name != "batches"} for record in net.history]
+    return {"network": net.module_.state_dict(), "optimizer": optimizer, "best": best.memory(), "history": history}
+
+
+def _go_on(net: NeuralNet, best: BestEpoch, checkpoint: Checkpoint) -> tuple[int, int]:
+    """Give net and best epoch the state in a checkpoint, if there is one; how many phases, and then epochs, it had."""
+    state = checkpoint.restore(torch.device(net.device))
+    if state is not None:
+        net.module_.load_state_dict(state["network"])
+        net.optimizer_.load_state_dict(state["optimizer"])
+        vars(best).update(state["best"])
+        net.history.extend({**record, "batches": []} for record in state["history"])
+        for _, callback in net.callbacks_:
+            if isinstance(callback, PassthroughScoring):  # of the losses, which does not look for it itself
+                callback.best_score_ = min(record.get(callback.name, np.inf) for record in state["history"])
+    return checkpoint.position
 
 
 def _end_epoch(net: NeuralNet, datasets: dict[str, Any]) -> bool:

@@ -156,9 +156,9 @@ class LearningRate:
         ]
         self._depth = 0  # a step that calls its parent's has the hooks run for both
 
-    def begin(self, curve: str, n_steps: int) -> None:
-        """Start a phase of so many steps."""
-        self.curve, self.step, self.n_steps, self._depth = CURVES[curve], 0, n_steps, 0
+    def begin(self, curve: str, n_steps: int, step: int = 0) -> None:
+        """Go to a step of a phase of so many steps, by default the first."""
+        self.curve, self.step, self.n_steps, self._depth = CURVES[curve], step, n_steps, 0
 
     def _before_step(self, *_: Any) -> None:
         self._depth += 1

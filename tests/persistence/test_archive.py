@@ -293,6 +293,12 @@ def test_first_weights_are_not_kept(tmp_path):
     assert load_model(tmp_path / "a").weights == "random"
 
 
+def test_the_path_of_a_checkpoint_stays_on_its_machine(tmp_path):
+    clf = small(checkpoint=tmp_path / "run").fit(X, y)
+    save_model(clf, tmp_path / "a")
+    assert load_model(tmp_path / "a").get_params() == {**clf.get_params(), "checkpoint": None}
+
+
 def test_containers_for_output_are_kept(tmp_path):
     pd = pytest.importorskip("pandas")
     scaler = StandardScaler().set_output(transform="pandas").fit(ROWS)

@@ -26,9 +26,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import sklearn_cnn
-from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, ImageNormalizer, load_model, save_model
+from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, ImageNormalizer, _writing, load_model, save_model
 from sklearn_cnn.exceptions import ModelFileError
-from sklearn_cnn.persistence import _writing
 from sklearn_cnn.persistence._model import Placement
 from sklearn_cnn.persistence._plans import write_plan
 from tests.persistence.files import START, join_tensors, members, pack, sign, split_tensors, zipped
@@ -74,7 +73,7 @@ def refused(load, content, match=None):
 
 KILLED = """
 import os, sys
-from sklearn_cnn.persistence import _writing
+from sklearn_cnn import _writing
 from sklearn_cnn.persistence._model import Placement
 from sklearn_cnn.persistence._plans import write_plan
 
@@ -323,6 +322,7 @@ def payloads(path, canary):
     yield "code as architecture", pack(with_parameter(model, "architecture", {"callable": code}), tensors)
     yield "code as filters", pack(with_parameter(model, "filters", code), tensors)
     yield "weights elsewhere", pack(with_parameter(model, "weights", "evil.pth"), tensors)
+    yield "a checkpoint elsewhere", pack(with_parameter(model, "checkpoint", str(canary)), tensors)
     yield "a parameter too many", pack(with_parameter(model, "__init__", code), tensors)
     yield "a method of its own", pack(with_attribute(model, "predict", code), tensors)
     yield "another class by attribute", pack(with_attribute(model, "__class__", "str"), tensors)

@@ -1,18 +1,21 @@
 """Files that are there whole or not at all."""
 
+import errno
 import os
 import secrets
 from contextlib import suppress
 from typing import Any
 
 
-def check_path(path: str) -> str:
+def check_path(path: str, parameter: str = "path") -> str:
     """Refuse a path at which there can be no file.
 
     Parameters
     ----------
     path : str
         Name of a file.
+    parameter : str, default="path"
+        What errors call it.
 
     Returns
     -------
@@ -25,17 +28,17 @@ def check_path(path: str) -> str:
         Where it is a folder, a device or the like, or in a folder that is not there.
     """
     if os.path.isdir(path):
-        raise IsADirectoryError(f"path={path!r} is a folder; give the name of a file in it.")
+        raise IsADirectoryError(f"{parameter}={path!r} is a folder; give the name of a file in it.")
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f"path={path!r} is in a folder that is not there; make {folder!r} first.")
+        raise FileNotFoundError(f"{parameter}={path!r} is in a folder that is not there; make {folder!r} first.")
     if os.path.exists(target) and not os.path.isfile(target):
-        raise OSError(f"path={path!r} is no plain file, but a device or the like; give the name of a file.")
+        raise OSError(f"{parameter}={path!r} is no plain file, but a device or the like; give the name of a file.")
     return target
 
 
-def write_whole(path: str, content: Any) -> None:
+def write_whole(path: str, content: Any, *, parameter: str = "path", new: bool = False) -> None:
     """Write a file in one step: a crash, or a full disk, leaves the earlier file of that name.
 
     Parameters
@@ -44,23 +47,31 @@ def write_whole(path: str, content: Any) -> None:
         Its name. Where that is a link, the file that it points to is written.
     content : bytes-like
         All that shall be in it.
+    parameter : str, default="path"
+        What errors call the path.
+    new : bool, default=False
+        Whether there must be no file yet: of two processes that write at once one fails. On a file system without
+        links both may succeed, one after the other.
 
     Raises
     ------
+    FileExistsError
+        Where there is a file although it must be new.
     OSError
         Where it cannot be written; the earlier file, if there was one, is as before.
     """
-    target = check_path(path)
+    target = check_path(path, parameter)
     folder = os.path.dirname(target)
     temporary = os.path.join(folder, f".{secrets.token_hex(8)}.part")
     try:
         _write_new(temporary, content)
-        os.replace(temporary, target)
+        if not (new and _linked(temporary, target)):
+            os.replace(temporary, target)
     except BaseException as error:
         with suppress(OSError):
             os.unlink(temporary)
         if isinstance(error, OSError):
-            raise type(error)(error.errno, f"path={path!r} could not be written ({error.strerror})") from error
+            raise type(error)(error.errno, f"{parameter}={path!r} could not be written ({error.strerror})") from error
         raise
     _sync_folder(folder)
 
@@ -72,6 +83,20 @@ def _write_new(path: str, content: Any) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _linked(temporary: str, target: str) -> bool:
+    """Give a file its name unless there is one of that name; false where the file system cannot."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        return False
+    os.unlink(temporary)
+    return True
 
 
 def _sync_folder(folder: str) -> None:
