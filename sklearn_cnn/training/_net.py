@@ -291,13 +291,13 @@ def train(
     X, y = _Undrawn(batches.images), batches.targets.cpu().numpy()
     datasets = {"dataset_train": _dataset(net, batches), "dataset_valid": _dataset(net, validation)}
     n_epochs = sum(phase.n_epochs for phase in phases)
-    progress = Progress(int(verbose), n_epochs, len(batches))
     run_epoch = _skorch_epoch if _looks_at_batches(net) else _fast_epoch
     n_earlier = len(net.history)
     n_over, n_done = (0, 0) if checkpoint is None else _go_on(net, best, checkpoint)
     # Made once the optimiser is as it shall be: it takes the rates there for the peaks.
     scheduled = any(phase.curve != "constant" for phase in phases)
     rate = LearningRate(net.optimizer_) if scheduled else None
+    progress = Progress(int(verbose), n_epochs, len(batches), len(net.history) - n_earlier)
     try:
         net.notify("on_train_begin", X=X, y=y)
         while n_over < len(phases):

@@ -27,9 +27,11 @@ class Progress:
         leaves a line for every epoch.
     n_epochs, n_batches : int
         Length of the fit.
+    n_done : int, default=0
+        Epochs that are done already, where a fit goes on.
     """
 
-    def __init__(self, verbose: int, n_epochs: int, n_batches: int) -> None:
+    def __init__(self, verbose: int, n_epochs: int, n_batches: int, n_done: int = 0) -> None:
         self._verbose = verbose
         self._n_epochs = n_epochs
         self._stream = sys.stderr  # None in a program without a console
@@ -37,7 +39,8 @@ class Progress:
         self._line = ""
         self._bar: Any = None
         if verbose > 0 and _redraws(self._stream):
-            self._bar = tqdm(total=n_epochs * n_batches, unit="batch", leave=False, file=self._stream)
+            settings = {"total": n_epochs * n_batches, "initial": n_done * n_batches}
+            self._bar = tqdm(**settings, unit="batch", leave=False, file=self._stream)
 
     def watch(self, batches: Iterable[T]) -> Iterable[T]:
         """Pass batches on and count them."""

@@ -92,6 +92,7 @@ SETTINGS = {
     "early stopping": small(early_stopping=True, n_iter_no_change=1, max_epochs=10, lr=0.05),
     "early stopping, one cycle": small(early_stopping=True, n_iter_no_change=2, max_epochs=8, lr_schedule="one_cycle"),
     "bfloat16": small(precision="bfloat16"),
+    "losses that rise": small(lr=0.3, lr_schedule="constant", max_epochs=6, random_state=1),
     "float64": small(precision="float64", normalization=None),
     "sgd": small(optimizer="sgd", lr_schedule="cosine"),
     "rmsprop, constant": small(optimizer="rmsprop", lr_schedule="constant"),
@@ -112,12 +113,12 @@ SETTINGS = {
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_row_32_a_fit_that_stops_after_any_epoch_ends_bit_equal_to_one_that_does_not(name, tmp_path, saves):
-    def begin(**parameters):
+    def begin(seed=4, **parameters):
         # In a pipeline too the parameters are those of the last step.
         estimator = clone(SETTINGS[name])
         last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
         last.set_params(**parameters)
-        np.random.seed(4)  # noqa: NPY002 - the generator that random_state=None means
+        np.random.seed(seed)  # noqa: NPY002 - the generator that random_state=None means
         return estimator
 
     expected = everything(begin().fit(X, y))
@@ -130,7 +131,7 @@ def test_row_32_a_fit_that_stops_after_any_epoch_ends_bit_equal_to_one_that_does
             estimator.fit(X, y)
         assert not hasattr(estimator, "history_")
         saves.crash_after(None)
-        estimator = begin(checkpoint=tmp_path / f"after {epoch}").fit(X, y)
+        estimator = begin(seed=5, checkpoint=tmp_path / f"after {epoch}").fit(X, y)
         assert saves.count == n_epochs - epoch
         assert everything(estimator) == expected
 

@@ -14,8 +14,10 @@ from skorch.callbacks import Callback
 from tqdm import tqdm
 
 from sklearn_cnn import CNNClassifier, ImageNormalizer
+from sklearn_cnn.estimators import _base
 from sklearn_cnn.exceptions import NonFiniteLossError
 from sklearn_cnn.training import _progress
+from sklearn_cnn.training._checkpoint import Checkpoint
 
 X, y = load_digits().images[:120], load_digits().target[:120]
 LINE = r"epoch (\d+)/3, \d+\.\d s, loss=\d\.\d{4}"
@@ -83,6 +85,24 @@ def test_a_bar_shows_the_figures_of_the_last_epoch(monkeypatch):
     bars = [piece for piece in terminal.getvalue().split("\r") if "val_loss=" in piece and "batch/s" in piece]
     assert bars
     assert re.search(r"epoch \d+/100: .*loss=.*, val_loss=.*, val_score=", bars[-1])
+
+
+def test_the_bar_of_a_fit_that_goes_on_begins_where_it_stopped(monkeypatch, tmp_path):
+    class FailsLater(Checkpoint):
+        def save(self, state, position):
+            super().save(state, position)
+            if position == (0, 3):
+                raise RuntimeError("injected")
+
+    clf = small(max_epochs=4, batch_size=30, checkpoint=tmp_path / "run")  # four batches an epoch
+    with monkeypatch.context() as patch:
+        patch.setattr(_base, "Checkpoint", FailsLater)
+        with pytest.raises(RuntimeError, match="injected"):
+            clf.fit(X, y)
+    terminal = stand_in(monkeypatch, Stream(terminal=True))
+    clf.fit(X, y)
+    assert re.findall(r"\| (\d+)/16 \[", terminal.getvalue())[0] == "12"
+    assert screen(terminal.getvalue())[0].startswith("epoch 4/4, ")
 
 
 def test_elsewhere_the_line_of_a_fit_is_all_there_is_and_comes_in_one_write(monkeypatch):
