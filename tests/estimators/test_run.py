@@ -104,6 +104,12 @@ def test_what_changes_no_result_makes_no_other_run(name):
     assert run(clf()) == run(clf(**{name: SAME_RESULT[name]}))
 
 
+def test_another_device_makes_another_run(monkeypatch):
+    here = run(clf())
+    monkeypatch.setattr(_base, "resolve_device", lambda name: torch.device("cuda:1"))  # only told, never used
+    assert differs(here, run(clf())) == {"device"}
+
+
 def sgd(parameters, lr):
     return torch.optim.SGD(parameters, lr=lr)
 
