@@ -30,7 +30,8 @@ def zipped(*entries):
     with warnings.catch_warnings(), zipfile.ZipFile(file, "w") as archive:
         warnings.simplefilter("ignore", UserWarning)  # of a name that comes twice
         for name, content in entries:
-            archive.writestr(name, content)
+            # A name alone would get the time of day, and so another file each time.
+            archive.writestr(name if isinstance(name, zipfile.ZipInfo) else zipfile.ZipInfo(name), content)
     return file.getvalue()
 
 

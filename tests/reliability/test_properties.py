@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from sklearn_cnn import CNNClassifier, ImageAugmenter, ImageNormalizer, load_model, save_model
 from sklearn_cnn.estimators import _base
 from sklearn_cnn.inspection import feature_maps
-from tests.reliability.draws import augmentations, images, labels, parameters, wrong_values
+from tests.reliability.draws import WRONG, augmentations, images, labels, parameters
 
 PARAMETERS = set(CNNClassifier().get_params())
+WRONG_VALUES = st.sampled_from([{name: value} for name, values in WRONG.items() for value in values])
 
 
 @st.composite
@@ -54,7 +55,7 @@ def refusal(estimator, X, y, trainings):
 def test_any_settings_train_and_predict_or_are_refused_by_name(trainings):
     ended = Counter()
 
-    @given(drawn=fits(), wrong=st.just({}) | st.just({}) | wrong_values())
+    @given(drawn=fits(), wrong=st.just({}) | st.just({}) | WRONG_VALUES)
     def check(drawn, wrong):
         clf, X, y = drawn
         message = refusal(clf.set_params(**wrong), X, y, trainings)
@@ -80,12 +81,12 @@ def test_any_settings_train_and_predict_or_are_refused_by_name(trainings):
     assert min(ended["trained"], ended["refused"]) > ended.total() / 10, ended
 
 
-@given(wrong=wrong_values())
-def test_a_wrong_value_is_refused_by_its_name(wrong, trainings):
-    (name,) = wrong
-    clf = CNNClassifier(**{"filters": (2, 2), "max_epochs": 1, "random_state": 0, **wrong})
-    message = refusal(clf, np.eye(6).reshape(6, 3, 2), [0, 1] * 3, trainings)
-    assert message is not None and re.search(rf"\b{name}\b", message), message
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_value_is_refused_by_its_name(name, trainings):
+    for value in WRONG[name]:
+        clf = CNNClassifier(**{"filters": (2, 2), "max_epochs": 1, "random_state": 0, name: value})
+        message = refusal(clf, np.eye(6).reshape(6, 3, 2), [0, 1] * 3, trainings)
+        assert message is not None and re.search(rf"\b{name}\b", message), (value, message)
 
 
 @given(drawn=fits())
