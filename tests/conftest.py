@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, settings
 # The networks of the tests are tiny: a second thread gains nothing, and costs much where the machine is busy.
 torch.set_num_threads(1)
 
-# "ci" draws the same examples in every run and keeps no files. `make fuzz` chooses "fuzz", which draws others each time
-# and keeps those that fail in .hypothesis. A fit takes longer than hypothesis has patience for.
+# "ci" draws the same examples in every run and keeps none of them. `make fuzz` chooses "fuzz", which draws others each
+# time and keeps those that fail in .hypothesis. A fit takes longer than hypothesis has patience for.
 settings.register_profile(
     "ci",
     max_examples=150,
