@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Another build of torch, such as TORCH="torch==2.13.0"; by default the registry's newest.
 TORCH ?= torch
 
-.PHONY: demo test test-slow lint format docs bench peers clean
+.PHONY: demo test test-slow fuzz lint format docs bench peers clean
 
 $(VENV)/.stamp-%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -20,6 +20,11 @@ test: $(VENV)/.stamp-test
 
 test-slow: $(VENV)/.stamp-test
 	$(BIN)/python -m pytest -m slow
+
+# The tests that hypothesis draws examples for, with thousands in place of some; other ones in every run.
+fuzz: $(VENV)/.stamp-test
+	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/reliability/test_properties.py \
+		tests/reliability/test_changed_files.py
 
 lint: $(VENV)/.stamp-lint
 	$(BIN)/ruff check .
@@ -54,4 +59,4 @@ bench: $(VENV)/.stamp-plot $(VENV)-peers/.stamp
 		--peers $(abspath $(VENV))-peers/bin/python "filters=(16, 32, 64), max_epochs=1, batch_size=64, dropout=0"
 
 clean:
-	rm -rf $(VENV) $(VENV)-peers benchmarks/results docs/_build docs/auto_examples docs/api/generated
+	rm -rf $(VENV) $(VENV)-peers .hypothesis benchmarks/results docs/_build docs/auto_examples docs/api/generated

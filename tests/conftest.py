@@ -5,9 +5,25 @@ import sys
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 # The networks of the tests are tiny: a second thread gains nothing, and costs much where the machine is busy.
 torch.set_num_threads(1)
+
+# "ci" draws the same examples in every run and keeps none of them. `make fuzz` chooses "fuzz", which draws others each
+# time and keeps those that fail in .hypothesis. A fit takes longer than hypothesis has patience for.
+settings.register_profile(
+    "ci",
+    max_examples=150,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "fuzz", max_examples=5_000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("ci")
 
 os.environ["MPLBACKEND"] = "Agg"  # draws without a screen, on machines that have one too
 

@@ -1,6 +1,6 @@
 """What a network is made of, after every flexible argument was brought to one form."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Literal
@@ -107,16 +107,16 @@ def conv_architecture(
     """
     widths = _positive_ints("filters", filters)
     n = len(widths)
-    kernels = [_pair("kernel_size", entry, 1) for entry in _per_block("kernel_size", kernel_size, n)]
-    strides = [_pair("stride", entry, 1) for entry in _per_block("stride", stride, n)]
-    paddings = [_padding(entry) for entry in _per_block("padding", padding, n)]
-    dilations = [_pair("dilation", entry, 1) for entry in _per_block("dilation", dilation, n)]
-    counts = [_integer("convs_per_block", entry, 1) for entry in _per_block("convs_per_block", convs_per_block, n)]
-    pools = [_choice("pooling", entry, (*POOLINGS, None)) for entry in _per_block("pooling", pooling, n)]
-    pool_sizes = [_pair("pool_size", entry, 1) for entry in _per_block("pool_size", pool_size, n)]
+    kernels = _per_block("kernel_size", kernel_size, n, _size)
+    strides = _per_block("stride", stride, n, _size)
+    paddings = _per_block("padding", padding, n, _padding)
+    dilations = _per_block("dilation", dilation, n, _size)
+    counts = _per_block("convs_per_block", convs_per_block, n, _count)
+    pools = _per_block("pooling", pooling, n, _pooling)
+    pool_sizes = _per_block("pool_size", pool_size, n, _size)
     pool_strides = [
-        size if entry is None else _pair("pool_stride", entry, 1)
-        for size, entry in zip(pool_sizes, _per_block("pool_stride", pool_stride, n), strict=True)
+        size if step is None else step
+        for size, step in zip(pool_sizes, _per_block("pool_stride", pool_stride, n, _size_or_none), strict=True)
     ]
     return Architecture(
         blocks=tuple(
@@ -140,14 +140,11 @@ def _is_sequence(value: Any) -> bool:
 
 
 def _positive_ints(name: str, value: Any) -> tuple[int, ...]:
-    entries = list(value) if _is_sequence(value) else [value]
-    return tuple(_integer(name, entry, 1) for entry in entries)
+    return tuple(_count(name, entry) for entry in (value if _is_sequence(value) else [value]))
 
 
-def _per_block(name: str, value: Any, n_blocks: int) -> list[Any]:
-    if not _is_sequence(value):
-        return [value] * n_blocks
-    entries = list(value)
+def _per_block(name: str, value: Any, n_blocks: int, read: Callable[[str, Any], Any]) -> list[Any]:
+    entries = [read(name, entry) for entry in (value if _is_sequence(value) else [value])]
     if len(entries) == 1:
         return entries * n_blocks
     if len(entries) != n_blocks:
@@ -174,13 +171,30 @@ def _pair(name: str, value: Any, least: int) -> Pair:
     return _integer(name, value[0], least), _integer(name, value[1], least)
 
 
-def _padding(value: Any) -> Any:
-    if isinstance(value, str):
-        return _choice("padding", value, ("same", "valid"))
-    return _pair("padding", value, 0)
-
-
 def _choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
         raise ValueError(f"an entry of {name} is one of {', '.join(map(repr, choices))}; got {value!r}.")
     return None if value is None else str(value)
+
+
+# How an entry of a block is read.
+
+
+def _count(name: str, value: Any) -> int:
+    return _integer(name, value, 1)
+
+
+def _size(name: str, value: Any) -> Pair:
+    return _pair(name, value, 1)
+
+
+def _size_or_none(name: str, value: Any) -> Pair | None:
+    return None if value is None else _size(name, value)
+
+
+def _padding(name: str, value: Any) -> Any:
+    return _choice(name, value, ("same", "valid")) if isinstance(value, str) else _pair(name, value, 0)
+
+
+def _pooling(name: str, value: Any) -> Any:
+    return _choice(name, value, (*POOLINGS, None))

@@ -510,7 +510,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             self.classes_ = np.unique(y if classes is None else _read_labels(classes, "classes"))
             if len(self.classes_) < 2:
                 raise ValueError(
-                    f"{type(self).__name__} needs samples of at least 2 classes; got 1 class: {self.classes_[0]}."
+                    f"{'y' if classes is None else 'classes'} has 1 class: {self.classes_[0]}; {type(self).__name__} "
+                    f"needs at least 2."
                 )
         encoder.classes_ = self.classes_
         try:

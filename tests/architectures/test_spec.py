@@ -257,3 +257,11 @@ def test_auto_filters_follow_the_shorter_side(size, expected):
 def test_auto_filters_have_shallower_ones_down_to_two_blocks(side):
     found = auto_filters(side, side)
     assert [len(filters) for filters in found] == list(range(len(found[0]), 1, -1))
+
+
+@pytest.mark.parametrize("name", PER_BLOCK)
+@pytest.mark.parametrize("value", [-1, [-1]], ids=str)
+def test_an_entry_is_checked_where_there_is_no_block_to_have_it(name, value):
+    assert spec(filters=()).blocks == ()
+    with pytest.raises(ValueError, match=name):
+        spec(filters=(), **{name: value})

@@ -1,5 +1,6 @@
 """Saved files taken apart, and put together by someone who knows how to sign them."""
 
+import copy
 import hashlib
 import io
 import json
@@ -29,7 +30,8 @@ def zipped(*entries):
     with warnings.catch_warnings(), zipfile.ZipFile(file, "w") as archive:
         warnings.simplefilter("ignore", UserWarning)  # of a name that comes twice
         for name, content in entries:
-            archive.writestr(name, content)
+            # A name alone would get the time of day, and so another file each time.
+            archive.writestr(name if isinstance(name, zipfile.ZipInfo) else zipfile.ZipInfo(name), content)
     return file.getvalue()
 
 
@@ -49,3 +51,23 @@ def join_tensors(header, numbers):
     """Tensors of a header, given as values or bytes, and numbers."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + numbers
+
+
+def nodes(value, where=()):
+    """Paths to all values within a value."""
+    yield where
+    if isinstance(value, dict | list):
+        for key, entry in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from nodes(entry, (*where, key))
+
+
+def replaced(model, where, value):
+    """A copy of a value in which the one at a path is another."""
+    if not where:
+        return value
+    model = copy.deepcopy(model)
+    parent = model
+    for key in where[:-1]:
+        parent = parent[key]
+    parent[where[-1]] = value
+    return model

@@ -30,7 +30,7 @@ from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, ImageNormalizer, _wr
 from sklearn_cnn.exceptions import ModelFileError
 from sklearn_cnn.persistence._model import Placement
 from sklearn_cnn.persistence._plans import write_plan
-from tests.persistence.files import START, join_tensors, members, pack, sign, split_tensors, zipped
+from tests.persistence.files import START, join_tensors, members, nodes, pack, replaced, sign, split_tensors, zipped
 
 DIGITS = load_digits()
 X, y = DIGITS.images[:40].astype(np.float32), DIGITS.target[:40] % 3
@@ -483,25 +483,6 @@ NODES = [
     {"estimator": {}},
     {"float": "nan"},
 ]
-
-
-def nodes(value, where=()):
-    """Paths to all values within a value."""
-    yield where
-    if isinstance(value, dict | list):
-        for key, entry in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from nodes(entry, (*where, key))
-
-
-def replaced(model, where, value):
-    if not where:
-        return value
-    model = copy.deepcopy(model)
-    parent = model
-    for key in where[:-1]:
-        parent = parent[key]
-    parent[where[-1]] = value
-    return model
 
 
 def signed_nodes(path, n, seed):
