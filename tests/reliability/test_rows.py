@@ -372,6 +372,29 @@ def test_row_20_a_network_that_the_last_step_broke_is_not_kept(name):
     assert digest(clf) == before
 
 
+@pytest.mark.parametrize("loop", [[], [type("Looks", (Callback,), {"on_batch_end": lambda *_, **__: None})()]])
+@pytest.mark.parametrize(("epoch", "batch"), [(1, 1), (1, 5), (2, 3)])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_row_20_a_loss_that_is_not_finite_says_where(value, epoch, batch, loop, monkeypatch):
+    """Injected into a forward pass, of which each epoch has five."""
+    forward, passes = ImageNetwork.forward, []
+
+    def broken(self, images):
+        passes.append(1)
+        outputs = forward(self, images)
+        return outputs * value if len(passes) == 5 * (epoch - 1) + batch else outputs
+
+    monkeypatch.setattr(ImageNetwork, "forward", broken)
+    clf = small(lr=0.01, lr_schedule="constant", skorch_callbacks=loop)
+    before = dict(vars(clf))
+    with pytest.raises(NonFiniteLossError) as info:
+        clf.fit(X, y)
+    assert (info.value.epoch, info.value.batch, info.value.lr) == (epoch, batch, 0.01)
+    assert isinstance(info.value, FloatingPointError)
+    assert len(passes) == 5 * (epoch - 1) + batch
+    assert vars(clf) == before
+
+
 def test_row_20_a_validation_loss_that_is_not_finite_is_no_result():
     clf = small(early_stopping=True, lr=1e20, optimizer="sgd", lr_schedule="constant", normalization=None)
     with pytest.raises(NonFiniteLossError):
