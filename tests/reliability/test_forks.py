@@ -34,6 +34,8 @@ parent.predict(X)
 
 def child():
     assert torch.get_num_threads() == 1
+    with global_draws(0):
+        torch.rand(1)
     clf = fit(size)
     clf.partial_fit(ImageNormalizer(per="pixel").fit_transform(X), y)
     clf.predict(X)

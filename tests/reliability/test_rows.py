@@ -299,8 +299,9 @@ def test_row_15_weights_that_are_none(bad):
     assert not hasattr(clf, "classes_")
 
 
+@pytest.mark.parametrize("fraction", [0.1, 0.9])  # the larger one would take whole classes
 @pytest.mark.parametrize("count", range(1, 6))
-def test_row_16_a_small_class_with_early_stopping_stays_in_training(count):
+def test_row_16_a_small_class_with_early_stopping_stays_in_training(count, fraction):
     rows = np.concatenate([np.flatnonzero(y == 0), np.flatnonzero(y == 1), np.flatnonzero(y == 2)[:count]])
     trained = []
 
@@ -310,7 +311,13 @@ def test_row_16_a_small_class_with_early_stopping_stays_in_training(count):
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        clf = small(early_stopping=True, max_epochs=20, batch_size=8, skorch_callbacks=[Look()]).fit(X[rows], y[rows])
+        clf = small(
+            early_stopping=True,
+            validation_fraction=fraction,
+            max_epochs=20 if fraction < 0.5 else 2,
+            batch_size=8,
+            skorch_callbacks=[Look()],
+        ).fit(X[rows], y[rows])
     assert len(caught) == (count == 1)
     np.testing.assert_array_equal(clf.classes_, [0, 1, 2])
     assert set(trained) == {0, 1, 2}
