@@ -10,7 +10,7 @@ PAGE = TESTS.parent / "docs" / "reliability.md"
 N_ROWS = 40
 
 
-def tests_by_row():
+def defined_by_row():
     """By row, what the files define: ``folder/file.py::function``."""
     found = defaultdict(list)
     for path in sorted(TESTS.rglob("test_*.py")):
@@ -20,7 +20,7 @@ def tests_by_row():
     return {row: sorted(names) for row, names in found.items()}
 
 
-def tests_on_the_page():
+def named_by_row():
     """By row, what the last column of the table names."""
     lines = re.findall(r"^\| (\d+) \|.*\| (.*) \|$", PAGE.read_text(encoding="utf-8"), flags=re.M)
     assert len({row for row, _ in lines}) == len(lines), "a row stands twice"
@@ -28,8 +28,8 @@ def tests_on_the_page():
 
 
 def test_every_row_has_a_test():
-    assert sorted(tests_by_row()) == list(range(1, N_ROWS + 1))
+    assert sorted(defined_by_row()) == list(range(1, N_ROWS + 1))
 
 
 def test_the_page_names_the_tests_of_every_row_and_no_others():
-    assert tests_on_the_page() == tests_by_row()
+    assert named_by_row() == defined_by_row()
