@@ -44,7 +44,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "sklearn-cnn"
 html_show_sourcelink = False
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False, "secondary_sidebar_items": ["page-toc"]}
-html_sidebars = {"index": [], "api": [], "design": []}
+html_sidebars = {"index": [], "api": [], "design": [], "reliability": []}
 
 
 def escape_shapes(app, what, name, obj, options, lines):

@@ -1,5 +1,6 @@
 """Where random numbers come from."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,9 @@ import torch
 from numpy.random import SeedSequence
 
 _DRAWING = threading.RLock()  # what draws may itself fit a network
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    # Else a child could be forked while another thread draws, and would wait for that thread, which it has not.
+    os.register_at_fork(before=_DRAWING.acquire, after_in_parent=_DRAWING.release, after_in_child=_DRAWING.release)
 
 
 def generator(seed: int, *stream: int, device: Any = "cpu") -> torch.Generator:

@@ -1,10 +1,8 @@
 """With scikit-learn's own tools, on rows, grey images and images with channels."""
 
-import joblib
 import numpy as np
 import pytest
 import sklearn
-import torch
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits
@@ -85,21 +83,6 @@ def test_grid_search_over_the_convolution_settings(X, n_jobs):
     assert len(search.cv_results_["params"]) == 16
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert search.predict(X).shape == y.shape
-
-
-def test_one_or_two_jobs_find_the_same_with_pinned_threads():
-    grid = {"kernel_size": [1, 3], "filters": [(4,), (8,)]}
-    results = []
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        for n_jobs in (1, 2):
-            with joblib.parallel_config("loky", inner_max_num_threads=1):
-                search = GridSearchCV(small(max_epochs=2), grid, cv=2, n_jobs=n_jobs).fit(IMAGES, y)
-            results.append(search.cv_results_["mean_test_score"])
-    finally:
-        torch.set_num_threads(threads)
-    np.testing.assert_array_equal(*results)
 
 
 def test_halving_search_with_epochs_as_resource(X):

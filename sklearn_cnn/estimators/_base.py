@@ -137,13 +137,15 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
 
     def _fit_whole(self, X: Any, y: Any, sample_weight: Any, **validation: Any) -> Self:
         """Do what `fit` says."""
+        schedule = phases(self.lr_schedule, self.max_epochs, open_ended=bool(self.early_stopping or self.warm_start))
         self._fit(
+            FitTasks(self, sum(phase.n_epochs for phase in schedule), X, y, sample_weight),
             X,
             y,
             sample_weight,
             **validation,
             max_epochs=self.max_epochs,
-            schedule=phases(self.lr_schedule, self.max_epochs, open_ended=bool(self.early_stopping or self.warm_start)),
+            schedule=schedule,
             early_stopping=bool(self.early_stopping),
             resume=self.warm_start and hasattr(self, "module_"),
             checkpoint=self.checkpoint,
@@ -153,6 +155,7 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
     def _fit_part(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:
         """Do what `partial_fit` says."""
         self._fit(
+            FitTasks(self, 1, X, y, sample_weight),
             X,
             y,
             sample_weight,
@@ -164,8 +167,10 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
         )
         return self
 
+    @unchanged_on_failure
     def _fit(
         self,
+        tasks: FitTasks,
         X: Any,
         y: Any,
         sample_weight: Any,
@@ -181,9 +186,8 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
         checkpoint: str | os.PathLike[str] | None = None,
     ) -> None:
         """Train, or train on; on any failure leave the estimator as it was."""
-        tasks = FitTasks(self, sum(phase.n_epochs for phase in schedule), X, y, sample_weight)
         # The caller may be in no_grad or inference_mode, whose tensors cannot be trained.
-        with unchanged_on_failure(self), torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             tasks.begin_fit()
             if checkpoint is not None:
                 self._check_checkpoint()

@@ -129,6 +129,7 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
         self.device = device
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @unchanged_on_failure
     def fit(self, X: Any, y: Any = None) -> Self:
         """Make the network for images of this shape. Nothing is trained.
 
@@ -151,37 +152,36 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
         OSError, ImportError
             Where weights, or the library that makes the network, cannot be had.
         """
-        with unchanged_on_failure(self):
-            refuse_unreadable(X)
-            images = read_images(self, X, reset=True, image_shape=self.image_shape, channels=self.channels)
-            device = resolve_device(self.device)
-            statistics = Moments("channel")
-            for _, pixels in images.batches():
-                statistics.update(pixels)
-            check_range(*statistics.range, "float32")
-            if isinstance(self.architecture, str):
-                trained, network, plan, drawn = self._make(self.architecture, statistics)
-                architecture = self.architecture
-            else:
-                trained = fitted_estimator(self.architecture, "architecture")
-                if trained.image_shape_.channels_first != self.image_shape_.channels_first:
-                    raise ValueError(
-                        f"the images are {self.image_shape_}, but the estimator of architecture= was fitted on "
-                        f"{trained.image_shape_}."
-                    )
-                network, plan, drawn = deepcopy(trained.module_), trained.plan_, frozenset[str]()
-                architecture = trained._architecture
-            row = _row(plan, self.layer)
-            _refuse_drawn(plan, row, drawn)
-            self._pixel_range = statistics.range if trained is None else trained._pixel_range
-            self.layer_ = row.name
-            self.plan_ = plan
-            self.module_ = network.to(device).eval()
-            self.device_ = str(device)
-            shape = row.output_shape
-            self._architecture = architecture
-            self._pooled = self.layer == "embedding" and len(shape) == 3
-            self._n_features_out = int(shape[0] if self._pooled else np.prod(shape))
+        refuse_unreadable(X)
+        images = read_images(self, X, reset=True, image_shape=self.image_shape, channels=self.channels)
+        device = resolve_device(self.device)
+        statistics = Moments("channel")
+        for _, pixels in images.batches():
+            statistics.update(pixels)
+        check_range(*statistics.range, "float32")
+        if isinstance(self.architecture, str):
+            trained, network, plan, drawn = self._make(self.architecture, statistics)
+            architecture = self.architecture
+        else:
+            trained = fitted_estimator(self.architecture, "architecture")
+            if trained.image_shape_.channels_first != self.image_shape_.channels_first:
+                raise ValueError(
+                    f"the images are {self.image_shape_}, but the estimator of architecture= was fitted on "
+                    f"{trained.image_shape_}."
+                )
+            network, plan, drawn = deepcopy(trained.module_), trained.plan_, frozenset[str]()
+            architecture = trained._architecture
+        row = _row(plan, self.layer)
+        _refuse_drawn(plan, row, drawn)
+        self._pixel_range = statistics.range if trained is None else trained._pixel_range
+        self.layer_ = row.name
+        self.plan_ = plan
+        self.module_ = network.to(device).eval()
+        self.device_ = str(device)
+        shape = row.output_shape
+        self._architecture = architecture
+        self._pooled = self.layer == "embedding" and len(shape) == 3
+        self._n_features_out = int(shape[0] if self._pooled else np.prod(shape))
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:

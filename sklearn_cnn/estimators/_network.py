@@ -1,10 +1,11 @@
 """From an estimator's parameters to a network with its first weights."""
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -304,13 +305,20 @@ def _is_backbone(architecture: Any) -> bool:
     return isinstance(architecture, str) and architecture.startswith(("torchvision:", "timm:"))
 
 
-@contextmanager
-def unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
-    """Undo every attribute that was set where the block raises, also for Ctrl-C."""
-    before = dict(vars(estimator))
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def unchanged_on_failure(method: _Method) -> _Method:
+    """Undo every attribute that a method has set where it raises, also for Ctrl-C."""
+
+    @wraps(method)
+    def undoing(self: Any, *args: Any, **kwargs: Any) -> Any:
+        before = dict(vars(self))
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException:
+            # One step and no call before it, such as that of __exit__: a second Ctrl-C finds no place between.
+            self.__dict__ = before
+            raise
+
+    return cast(_Method, undoing)

@@ -1,9 +1,11 @@
-"""How many threads a fit computes with."""
+"""How many threads a fit computes with, and a process that was forked."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
+import torch
 from threadpoolctl import ThreadpoolController
 
 ONE_THREAD_BELOW = 15_000_000
@@ -34,3 +36,9 @@ def threads_for(n_macs: int) -> Iterator[None]:
         return
     with _controller().limit(limits=1, user_api="openmp"):
         yield
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    # A fork copies the thread that calls it and none of those that torch keeps for its loops: the child would wait
+    # for them without end. `torch.set_num_threads` also holds for the threads that the child begins itself.
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))

@@ -11,6 +11,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -343,7 +344,10 @@ REFUSED = {
     "a class derived from ours": (lambda: type("CNNClassifier", (CNNClassifier,), {})(), "cannot hold"),
     "no estimator": (lambda: 5, "of type int"),
     "an attribute": (annotated, r"CNNClassifier\.note is nothing that a model file knows"),
-    "a cache": (lambda: Pipeline([("a", StandardScaler())], memory="cache").fit(ROWS), r"Pipeline\.memory is a cache"),
+    "a cache": (
+        lambda: Pipeline([("a", StandardScaler())], memory=joblib.Memory(None)).fit(ROWS),
+        r"Pipeline\.memory is a cache",
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""ImageAugmenter, alone, in pipelines and as a parameter of the classifier."""
+"""ImageAugmenter, alone, in pipelines and as a parameter of the classifier. Row 38 is that of the reliability table."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -89,7 +89,7 @@ def images_among(batch, images):
     ],
     ids=str,
 )
-def test_transform_is_the_identity_bit_for_bit(shape, parameters, dtype):
+def test_row_38_transform_is_the_identity_bit_for_bit(shape, parameters, dtype):
     rng = np.random.default_rng(0)
     images = (rng.normal(size=shape) * 10.0 ** rng.integers(-6, 6, shape)).astype(dtype)
     if dtype != np.uint8:
@@ -103,7 +103,7 @@ def test_transform_is_the_identity_bit_for_bit(shape, parameters, dtype):
     assert np.shares_memory(result, images)
 
 
-def test_transform_is_the_identity_after_fit_transform_too():
+def test_row_38_transform_is_the_identity_after_fit_transform_too():
     augmenter = ImageAugmenter(**STRONG)
     augmenter.fit_transform(X)
     assert augmenter.transform(X) is X
@@ -161,13 +161,24 @@ def test_without_any_change_the_array_itself_comes_out(parameters, images):
     assert ImageAugmenter(**parameters).fit_transform(images) is images
 
 
-def test_an_int_repeats_its_draw_and_others_do_not():
+def test_row_38_an_int_repeats_its_draw_and_others_do_not():
     draws = [np.asarray(ImageAugmenter(**STRONG, random_state=seed).fit_transform(X)) for seed in (3, 3, 4)]
     np.testing.assert_array_equal(draws[0], draws[1])
     assert not np.array_equal(draws[0], draws[2])
     augmenter = ImageAugmenter(**STRONG, random_state=3)
     for _ in range(2):
         np.testing.assert_array_equal(np.asarray(augmenter.fit_transform(X)), draws[0])
+
+
+@pytest.mark.parametrize("shape", [(20, 36), (20, 6, 6), (20, 6, 6, 3), (20, 1, 6, 6)], ids=str)
+def test_row_38_images_keep_their_number_and_their_place_beside_the_labels(shape):
+    labels = np.arange(20)
+    images = np.broadcast_to(labels.reshape(20, *[1] * (len(shape) - 1)), shape).astype(np.float32)
+    # An image of one value stays what it is where it is turned and flipped, so that its label can be read off.
+    changes = {"rotation": 30, "horizontal_flip": 0.5, "fill_mode": "replicate", "random_state": 0}
+    drawn = np.asarray(ImageAugmenter(**changes).fit_transform(images, labels))
+    assert drawn.shape == shape
+    np.testing.assert_allclose(drawn, images, atol=1e-4)
 
 
 def test_a_random_state_goes_on_from_draw_to_draw():

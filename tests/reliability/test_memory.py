@@ -1,23 +1,30 @@
-"""The images of a fit stay where they are: neither training nor prediction holds a second copy of them."""
+"""Neither training nor prediction holds a second copy of the images. Row 24 of the reliability table."""
 
 import subprocess
 import sys
 
 import pytest
 
-FIT = """
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no resource module")
+
+BEGIN = """
 import resource, sys
 import numpy as np
 import torch
 torch.set_num_threads(1)
-from sklearn_cnn import CNNClassifier
+from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, CNNRegressor
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
-X = np.random.default_rng(0).integers(0, 256, (int(sys.argv[1]), 64, 64), dtype=np.uint8)
+n = int(sys.argv[1])
+settings = {"stride": 8, "hidden_layer_sizes": (), "max_epochs": 1, "batch_size": 500, "random_state": 0}
+"""
+
+FIT = """
+X = np.random.default_rng(0).integers(0, 256, (n, 64, 64), dtype=np.uint8)
 y = np.arange(len(X)) % 2
-clf = CNNClassifier((2,), stride=8, hidden_layer_sizes=(), max_epochs=1, batch_size=500, random_state=0)
+clf = CNNClassifier((2,), **settings)
 clf.fit(X[:1000], y[:1000]).predict(X[:1000])  # what the libraries take at their first use
 before = peak()
 clf.fit(X, y)
@@ -27,12 +34,43 @@ print(before, after_fit, peak())
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no resource module")
-def test_neither_fit_nor_predict_copies_images_of_bytes():
+def run(script, n_images):
+    """Peaks of a process, in MB."""
+    command = [sys.executable, "-c", BEGIN + script, str(n_images)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return list(map(int, done.stdout.split()))
+
+
+def test_row_24_neither_fit_nor_predict_copies_images_of_bytes():
     n_images = 50_000
-    done = subprocess.run([sys.executable, "-c", FIT, str(n_images)], capture_output=True, text=True, check=True)
-    before, after_fit, after_predict = map(int, done.stdout.split())
+    before, after_fit, after_predict = run(FIT, n_images)
     size = n_images * 64 * 64 / 2**20
     # Measured: 45 MB each for 20,000 as for 320,000 images.
     assert after_fit - before < size / 2, f"{after_fit - before} MB for {size:.0f} MB of images"
     assert after_predict - after_fit < size / 2
+
+
+PREDICT = """
+few = np.random.default_rng(0).random((1000, 64, 64), dtype=np.float32)
+estimator = {estimator}.fit(few, np.arange(1000) % 2)
+X = np.broadcast_to(few[0], (n, 64, 64))  # takes nothing, however many they are
+estimator.{method}(X)
+print(peak())
+"""
+
+
+@pytest.mark.parametrize(
+    ("estimator", "method"),
+    [
+        ("CNNClassifier((4,), **settings)", "predict"),
+        ("CNNRegressor((4,), **settings)", "predict"),
+        ("CNNFeatureExtractor(CNNClassifier((4,), **settings).fit(few, np.arange(1000) % 2))", "transform"),
+    ],
+    ids=["classifier", "regressor", "features"],
+)
+def test_row_24_the_memory_of_a_prediction_does_not_grow_with_the_number_of_images(estimator, method):
+    script = PREDICT.format(estimator=estimator, method=method)
+    n_images = 4_096  # the largest batch
+    few, many = (run(script, n)[0] for n in (n_images, 10 * n_images))
+    # Nine times as many images would be 576 MB in float32.
+    assert many - few < 100, f"peaks of {few} and {many} MB"

@@ -299,8 +299,9 @@ def test_row_15_weights_that_are_none(bad):
     assert not hasattr(clf, "classes_")
 
 
+@pytest.mark.parametrize("fraction", [0.1, 0.9])  # the larger one would take whole classes
 @pytest.mark.parametrize("count", range(1, 6))
-def test_row_16_a_small_class_with_early_stopping_stays_in_training(count):
+def test_row_16_a_small_class_with_early_stopping_stays_in_training(count, fraction):
     rows = np.concatenate([np.flatnonzero(y == 0), np.flatnonzero(y == 1), np.flatnonzero(y == 2)[:count]])
     trained = []
 
@@ -310,7 +311,13 @@ def test_row_16_a_small_class_with_early_stopping_stays_in_training(count):
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        clf = small(early_stopping=True, max_epochs=20, batch_size=8, skorch_callbacks=[Look()]).fit(X[rows], y[rows])
+        clf = small(
+            early_stopping=True,
+            validation_fraction=fraction,
+            max_epochs=20 if fraction < 0.5 else 2,
+            batch_size=8,
+            skorch_callbacks=[Look()],
+        ).fit(X[rows], y[rows])
     assert len(caught) == (count == 1)
     np.testing.assert_array_equal(clf.classes_, [0, 1, 2])
     assert set(trained) == {0, 1, 2}
@@ -370,6 +377,29 @@ def test_row_20_a_network_that_the_last_step_broke_is_not_kept(name):
     with pytest.raises(NonFiniteLossError, match="use a smaller lr"):
         getattr(clf, name)(X, y)
     assert digest(clf) == before
+
+
+@pytest.mark.parametrize("loop", [[], [type("Looks", (Callback,), {"on_batch_end": lambda *_, **__: None})()]])
+@pytest.mark.parametrize(("epoch", "batch"), [(1, 1), (1, 5), (2, 3)])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_row_20_a_loss_that_is_not_finite_says_where(value, epoch, batch, loop, monkeypatch):
+    """Injected into a forward pass, of which each epoch has five."""
+    forward, passes = ImageNetwork.forward, []
+
+    def broken(self, images):
+        passes.append(1)
+        outputs = forward(self, images)
+        return outputs * value if len(passes) == 5 * (epoch - 1) + batch else outputs
+
+    monkeypatch.setattr(ImageNetwork, "forward", broken)
+    clf = small(lr=0.01, lr_schedule="constant", skorch_callbacks=loop)
+    before = dict(vars(clf))
+    with pytest.raises(NonFiniteLossError) as info:
+        clf.fit(X, y)
+    assert (info.value.epoch, info.value.batch, info.value.lr) == (epoch, batch, 0.01)
+    assert isinstance(info.value, FloatingPointError)
+    assert len(passes) == 5 * (epoch - 1) + batch
+    assert vars(clf) == before
 
 
 def test_row_20_a_validation_loss_that_is_not_finite_is_no_result():

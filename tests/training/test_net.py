@@ -334,7 +334,7 @@ def test_an_entry_that_is_no_callback_is_refused(entry):
 
 
 @pytest.mark.parametrize("force", [[], [LooksAtBatches()]], ids=["fast loop", "skorch's loop"])
-def test_a_loss_that_is_not_finite_stops_the_fit_within_one_batch(force):
+def test_row_20_a_loss_that_is_not_finite_stops_the_fit_within_one_batch(force):
     clf = small(lr=1e30, optimizer="sgd", lr_schedule="constant", skorch_callbacks=force, normalization=None)
     with pytest.raises(NonFiniteLossError, match="learning rate") as info:
         clf.fit(X, y)
@@ -375,7 +375,7 @@ def test_on_a_gpu_no_batch_waits_for_the_device(monkeypatch):
 
 
 @pytest.mark.parametrize("batch_size", [10, 60, 120])
-def test_losses_that_are_looked_at_late_name_the_same_batch_and_miss_none(monkeypatch, batch_size):
+def test_row_20_losses_that_are_looked_at_late_name_the_same_batch_and_miss_none(monkeypatch, batch_size):
     found = []
     for late in (False, True):
         if late:
