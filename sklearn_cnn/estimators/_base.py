@@ -220,7 +220,7 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
                 check_range(*survey(held_out, statistics=False).range, precision)
             if isinstance(self.weights, BaseEstimator) and not resume:
                 trained = fitted_estimator(self.weights, "weights")._pixel_range
-                warn_of_another_range(statistics.range, trained, fractions=sample.images.dtype != np.uint8, depth=5)
+                warn_of_another_range(statistics.range, trained, fractions=sample.images.dtype != np.uint8, depth=6)
             batch_size = _batch_size(self.batch_size, len(sample.rows))
             _check_batches(plan, len(sample.rows), batch_size)
 

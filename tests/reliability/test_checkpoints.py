@@ -299,7 +299,7 @@ def run(script, *arguments, limit=300):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no fork")
-def test_row_31_and_32_fits_that_are_killed_at_random_moments_end_bit_equal(tmp_path):
+def test_row_32_fits_that_are_killed_at_random_moments_end_bit_equal(tmp_path):
     # Some are killed before the first epoch is over, or after the last.
     assert int(run(KILLED, tmp_path, 50)) > 20
 
@@ -317,7 +317,7 @@ def epochs_in(path):
     return 5 if over else done
 
 
-def test_in_a_search_every_fit_has_a_file_of_its_own(tmp_path, saves):
+def test_row_32_in_a_search_every_fit_has_a_file_of_its_own(tmp_path, saves):
     search = GridSearchCV(small(checkpoint=tmp_path), GRID, cv=2).fit(X, y)
     assert len(os.listdir(tmp_path)) == 3 * 2 + 1  # and the refit
     assert saves.count == 7 * 5
@@ -328,7 +328,7 @@ def test_in_a_search_every_fit_has_a_file_of_its_own(tmp_path, saves):
     assert everything(again.best_estimator_) == everything(search.best_estimator_)
 
 
-def test_one_file_for_all_fits_of_a_search_is_refused_by_all_but_the_first(tmp_path):
+def test_row_32_one_file_for_all_fits_of_a_search_is_refused_by_all_but_the_first(tmp_path):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         scores = cross_val_score(small(checkpoint=tmp_path / "run"), X, y, cv=3)
