@@ -3,6 +3,7 @@
 import errno
 import os
 import secrets
+import stat
 from contextlib import suppress
 from typing import Any
 
@@ -24,16 +25,26 @@ def check_path(path: str, parameter: str = "path") -> str:
 
     Raises
     ------
+    ValueError
+        Where it is no name of a file.
     OSError
-        Where it is a folder, a device or the like, or in a folder that is not there.
+        Where it is a folder, a device or the like, in a folder that is not there, too long, or a link to itself.
     """
+    if not path or "\0" in path:
+        raise ValueError(f"{parameter}={path!r} is no name of a file.")
     if os.path.isdir(path):
         raise IsADirectoryError(f"{parameter}={path!r} is a folder; give the name of a file in it.")
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{parameter}={path!r} is in a folder that is not there; make {folder!r} first.")
-    if os.path.exists(target) and not os.path.isfile(target):
+    try:
+        kind = os.stat(target).st_mode
+    except FileNotFoundError:
+        return target
+    except OSError as error:
+        raise type(error)(error.errno, f"{parameter}={path!r} cannot be used ({error.strerror})") from error
+    if not stat.S_ISREG(kind):
         raise OSError(f"{parameter}={path!r} is no plain file, but a device or the like; give the name of a file.")
     return target
 
@@ -65,6 +76,8 @@ def write_whole(path: str, content: Any, *, parameter: str = "path", new: bool =
     temporary = os.path.join(folder, f".{secrets.token_hex(8)}.part")
     try:
         _write_new(temporary, content)
+        with suppress(FileNotFoundError):
+            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))  # those of the earlier file
         if not (new and _linked(temporary, target)):
             os.replace(temporary, target)
     except BaseException as error:

@@ -290,6 +290,11 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
 
     def _check_checkpoint(self) -> None:
         """Refuse what a checkpoint could not go on with."""
+        if self.random_state is None and os.path.isdir(self.checkpoint):
+            raise ValueError(
+                f"checkpoint={os.fspath(self.checkpoint)!r} is a folder, in which fits are told apart by parameters, "
+                f"data and seed; set random_state, or give the name of a file."
+            )
         if self.warm_start:
             raise ValueError(
                 "checkpoint goes on with a fit that was interrupted, warm_start=True with one that has ended; use one "

@@ -2,8 +2,9 @@
 
 import functools
 import hashlib
+import inspect
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from numbers import Integral
 from typing import Any
@@ -45,25 +46,40 @@ def describe_run(
     dict of str to str
         What may differ between runs, by name. Where all of it is equal, the results are, on one machine with one
         number of threads; without a `random_state` they are once the seeds are.
+
+    Raises
+    ------
+    TypeError
+        For a parameter of which it cannot be said whether it is the same in another process.
     """
-    parameters = {
-        name: _text(value) for name, value in estimator.get_params(deep=False).items() if name not in _NO_MATTER
-    }
+    # A subclass may have made parameters of its own out of ours.
+    names = dict.fromkeys([*estimator._parameter_constraints, *estimator.get_params(deep=False)])
+    parameters = {name: getattr(estimator, name) for name in names if name not in _NO_MATTER}
     return {
-        "estimator": type(estimator).__name__,
-        **parameters,
+        "estimator": _name(type(estimator)),
+        **{told: text for name, value in parameters.items() for told, text in _parameter(name, value)},
         "weights": _weights(estimator.weights),
         "random_state": _random_state(estimator.random_state, seed),
         "device": device.type,
-        **_describe_sample(sample, ""),
-        **({} if held_out is None else _describe_sample(held_out, "_val")),
-        "classes": _text(getattr(estimator, "classes_", None)),
+        **_sample(sample, ""),
+        **({} if held_out is None else _sample(held_out, "_val")),
+        "classes": _text(getattr(estimator, "classes_", None), "y"),
         "version of sklearn-cnn": __version__,
         "version of torch": str(torch.__version__),
     }
 
 
-def _describe_sample(sample: Sample, suffix: str) -> dict[str, str]:
+def _parameter(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """A parameter with its text; of an estimator also its own parameters, by the names that scikit-learn gives them."""
+    if not isinstance(value, BaseEstimator):
+        yield name, _text(value, name)
+        return
+    yield name, _name(type(value))
+    for inner, entry in value.get_params(deep=False).items():
+        yield from _parameter(f"{name}__{inner}", entry)
+
+
+def _sample(sample: Sample, suffix: str) -> dict[str, str]:
     weights = "None" if sample.weights is None else _array(sample.weights)
     return {
         f"X{suffix}": _images(sample.images),
@@ -75,7 +91,7 @@ def _describe_sample(sample: Sample, suffix: str) -> dict[str, str]:
 def _random_state(random_state: Any, seed: int) -> str:
     # Without one the seed is that of the file: a script that is started again shall go on.
     if random_state is None or isinstance(random_state, Integral):
-        return _text(random_state)
+        return _text(random_state, "random_state")
     return f"a generator that gave {seed}"
 
 
@@ -87,7 +103,7 @@ def _weights(weights: Any) -> str:
     if isinstance(weights, str | os.PathLike) and os.path.isfile(weights):
         with open(weights, "rb") as file:
             return f"file {hashlib.file_digest(file, 'sha256').hexdigest()[:_DIGITS]}"
-    return _text(weights)
+    return _text(weights, "weights")
 
 
 def _images(images: ImageSource) -> str:
@@ -114,19 +130,45 @@ def _digest(arrays: Iterable[NDArray[Any]]) -> str:
     return digest.hexdigest()[:_DIGITS]
 
 
-def _text(value: Any) -> str:
-    """A parameter in words that are the same in every process, in which a list is what a tuple is."""
+def _text(value: Any, name: str) -> str:
+    """A value in words that are the same in every process, and no others for what is equal: a list is a tuple here."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, list | tuple):
-        return f"({', '.join(map(_text, value))})"
+        return f"({', '.join(_text(entry, name) for entry in value)})"
     if isinstance(value, Mapping):
-        return f"{{{', '.join(sorted(f'{_text(key)}: {_text(entry)}' for key, entry in value.items()))}}}"
-    if isinstance(value, BaseEstimator):
-        return f"{type(value).__name__}{_text(value.get_params(deep=False))}"
+        entries = sorted(f"{_text(key, name)}: {_text(entry, name)}" for key, entry in value.items())
+        return f"{{{', '.join(entries)}}}"
     if isinstance(value, functools.partial):
-        return f"{_text(value.func)}{_text(value.args)}{_text(value.keywords)}"
-    if callable(value):
-        kind = value if hasattr(value, "__qualname__") else type(value)
-        return f"{kind.__module__}.{kind.__qualname__}"
-    return repr(value)
+        return f"{_text(value.func, name)}{_text(value.args, name)}{_text(value.keywords, name)}"
+    if value is None or type(value) in (bool, int, float, str, bytes):
+        return repr(value)
+    if isinstance(value, torch.dtype | torch.device):
+        return str(value)
+    if inspect.isclass(value) or inspect.isroutine(value):
+        return _function(value, name)
+    raise TypeError(
+        f"checkpoint tells fits apart by their parameters, and cannot say of {name}, which has a {_name(type(value))}, "
+        f"whether it is the same in another process. It takes numbers, strings, sequences and dicts of them, functions "
+        f"and classes that have a name in a module, and functools.partial of those."
+    )
+
+
+def _function(value: Any, name: str) -> str:
+    """A function or class by its name and source; what it calls is not looked at."""
+    if "<" in value.__qualname__ or inspect.ismethod(value):
+        raise TypeError(
+            f"checkpoint tells fits apart by their parameters, and {name} has {_name(value)}, which may be another one "
+            f"each time it is made; use a function or class that has a name in a module, or functools.partial of one."
+        )
+    try:
+        source = hashlib.sha256(inspect.getsource(value).encode()).hexdigest()[:_DIGITS]
+    except (OSError, TypeError):  # built in, or typed at a prompt
+        source = "without source"
+    return f"{_name(value)} {source}"
+
+
+def _name(value: Any) -> str:
+    return f"{value.__module__}.{value.__qualname__}"

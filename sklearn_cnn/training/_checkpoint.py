@@ -8,8 +8,8 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from typing import Any
 
@@ -97,8 +97,8 @@ class Checkpoint:
             header = json.loads(content[_LENGTH.stop : _state_begins(content)])
             written = header["format"]
             if written == FORMAT:
-                n_phases, n_epochs = map(int, header["position"])
-                return dict(header["run"]), int(header["seed"]), (n_phases, n_epochs)
+                seed, n_phases, n_epochs = map(_count, (header["seed"], *header["position"]))
+                return dict(header["run"]), seed, (n_phases, n_epochs)
         except Exception:  # what is damaged or made up can be anything
             raise ModelFileError(f"checkpoint={self._path!r} is damaged; delete it to begin anew.") from None
         raise ModelFileError(
@@ -110,31 +110,41 @@ class Checkpoint:
         if found == self._run:
             return
         names = [name for name in {**found, **self._run} if found.get(name) != self._run.get(name)]
+        pairs = [(name, found.get(name, "absent"), self._run.get(name, "absent")) for name in names]
         differences = "; ".join(
-            f"{name} was {_shown(found.get(name, 'absent'))} there and is {_shown(self._run.get(name, 'absent'))} here"
-            for name in names
+            f"{name} was {_shown(there, here)} there and is {_shown(here, there)} here" for name, there, here in pairs
         )
         raise ValueError(
             f"checkpoint={self._path!r} holds another run: {differences}. Delete the file, or give another name, or a "
             f"folder, where each run has a file of its own."
         )
 
-    def restore(self, device: torch.device) -> dict[str, Any] | None:
+    @contextmanager
+    def restored(self, device: torch.device) -> Iterator[dict[str, Any] | None]:
         """The state that was saved last, given away; None for a new run.
 
         Parameters
         ----------
         device : torch.device
             Where tensors are wanted.
+
+        Raises
+        ------
+        ModelFileError
+            Where it cannot be read, or whoever takes it over fails.
         """
         stored, self._state = self._state, None
-        if stored is None:
-            return None
         try:
             # Tensors and plain values only: no code of a file is run.
-            return dict(torch.load(stored, map_location=device, weights_only=True))
-        except Exception as error:  # a file that someone made up can make any step fail
-            raise ModelFileError(f"checkpoint={self._path!r} cannot be read: {error}") from error
+            yield None if stored is None else torch.load(stored, map_location=device, weights_only=True)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # what someone made up can make any step fail
+            reason = " ".join(str(error).split())
+            raise ModelFileError(
+                f"checkpoint={self._path!r} does not fit this network, or cannot be read; delete it to begin anew "
+                f"({type(error).__name__}: {reason})."
+            ) from error
 
     def save(self, state: Mapping[str, Any], position: tuple[int, int]) -> None:
         """Save the state of the fit in place of the last one, in one step.
@@ -183,12 +193,23 @@ def _state_begins(content: bytes) -> int:
     return _LENGTH.stop + min(length, _LONGEST_TEXT)
 
 
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**32:
+        raise ValueError(f"{value} counts nothing")
+    return value
+
+
 def _text_of(content: Any) -> bytes:
     return json.dumps(content, separators=(",", ":"), sort_keys=True).encode()
 
 
-def _shown(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:50]}...{text[-25:]}"
+def _shown(text: str, other: str) -> str:
+    """A text, if it is long around where it begins to differ from the other."""
+    if len(text) <= 80:
+        return text
+    same = next((i for i, (a, b) in enumerate(zip(text, other, strict=False)) if a != b), min(len(text), len(other)))
+    start = max(0, same - 30)
+    return f"{'...' * (start > 0)}{text[start : start + 60]}{'...' * (start + 60 < len(text))}"
 
 
 def _plain(value: Any) -> Any:

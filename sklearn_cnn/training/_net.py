@@ -293,7 +293,7 @@ def train(
     n_epochs = sum(phase.n_epochs for phase in phases)
     run_epoch = _skorch_epoch if _looks_at_batches(net) else _fast_epoch
     n_earlier = len(net.history)
-    n_over, n_done = (0, 0) if checkpoint is None else _go_on(net, best, checkpoint)
+    n_over, n_done = (0, 0) if checkpoint is None else _go_on(net, best, checkpoint, phases)
     # Made once the optimiser is as it shall be: it takes the rates there for the peaks.
     scheduled = any(phase.curve != "constant" for phase in phases)
     rate = LearningRate(net.optimizer_) if scheduled else None
@@ -321,16 +321,16 @@ def train(
             progress.end_epoch(number, record, score_name)
             if validation is not None:
                 best.update(record["epoch"], record[score_name], record["valid_loss"], net.module_)
-            stopped = end_epoch() or stopped
             n_done += 1
-            if stopped:
-                n_over = len(phases)
             # A cooldown pays off at its very end, whatever happens to the score until then.
-            elif n_done == phase.n_epochs or (best.stop and phase.curve != "cooldown"):
+            if n_done == phase.n_epochs or (best.stop and phase.curve != "cooldown"):
                 n_over, n_done = n_over + 1, 0
             if checkpoint is not None:
+                # Callbacks are not part of the run: that one of them ends the training is not, either.
                 _check_weights(net)
                 checkpoint.save(_state(net, rate, best), (n_over, n_done))
+            if end_epoch() or stopped:
+                break
         _check_weights(net)
     finally:
         progress.close()
@@ -350,18 +350,31 @@ def _state(net: NeuralNet, rate: LearningRate | None, best: BestEpoch) -> dict[s
     return {"network": net.module_.state_dict(), "optimizer": optimizer, "best": best.memory(), "history": history}
 
 
-def _go_on(net: NeuralNet, best: BestEpoch, checkpoint: Checkpoint) -> tuple[int, int]:
+def _go_on(net: NeuralNet, best: BestEpoch, checkpoint: Checkpoint, phases: Sequence[Phase]) -> tuple[int, int]:
     """Give net and best epoch the state in a checkpoint, if there is one; how many phases, and then epochs, it had."""
-    state = checkpoint.restore(torch.device(net.device))
-    if state is not None:
+    n_over, n_done = checkpoint.position
+    with checkpoint.restored(torch.device(net.device)) as state:
+        if state is None:
+            return 0, 0
+        if n_over > len(phases) or n_done >= (phases[n_over].n_epochs if n_over < len(phases) else 1):
+            raise ValueError(f"it is at epoch {n_done} of phase {n_over}")
         net.module_.load_state_dict(state["network"])
-        net.optimizer_.load_state_dict(state["optimizer"])
-        vars(best).update(state["best"])
+        _restore_optimizer(net.optimizer_, state["optimizer"])
+        for name in best.memory():
+            setattr(best, name, state["best"][name])
         net.history.extend({**record, "batches": []} for record in state["history"])
         for _, callback in net.callbacks_:
             if isinstance(callback, PassthroughScoring):  # of the losses, which does not look for it itself
                 callback.best_score_ = min(record.get(callback.name, np.inf) for record in state["history"])
-    return checkpoint.position
+    return n_over, n_done
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    optimizer.load_state_dict(state)
+    # That brings tensors to the dtype of the weights, which some optimisers do not have them in.
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, kept in state["state"].items():
+        optimizer.state[parameters[number]].update(kept)
 
 
 def _end_epoch(net: NeuralNet, datasets: dict[str, Any]) -> bool:

@@ -41,6 +41,9 @@ class Progress:
         if verbose > 0 and _redraws(self._stream):
             settings = {"total": n_epochs * n_batches, "initial": n_done * n_batches}
             self._bar = tqdm(**settings, unit="batch", leave=False, file=self._stream)
+        if verbose > 0 and n_done > 0:
+            self._line = f"epoch {n_done}/{n_epochs}, from a checkpoint"
+            self._write_line()
 
     def watch(self, batches: Iterable[T]) -> Iterable[T]:
         """Pass batches on and count them."""

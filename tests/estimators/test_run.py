@@ -1,4 +1,7 @@
+import importlib
+import linecache
 import shutil
+import sys
 from functools import partial
 
 import numpy as np
@@ -41,7 +44,9 @@ def clf(**parameters):
 
 
 def differs(first, second):
-    return {name for name in {*first, *second} if first.get(name) != second.get(name)}
+    """Names of what differs; of a parameter that one of them does not have at all, the outermost."""
+    names = {name for name in {*first, *second} if first.get(name) != second.get(name)}
+    return {name for name in names if name.split("__")[0] not in names - {name}}
 
 
 PARAMETERS = {
@@ -97,6 +102,11 @@ def test_another_parameter_makes_another_run(name):
     assert differs(run(clf()), run(clf(**{name: PARAMETERS[name]}))) == {name}
 
 
+def test_a_parameter_of_a_parameter_is_told_by_its_own_name():
+    turns, turns_more = (run(clf(augmenter=ImageAugmenter(rotation=degrees))) for degrees in (10, 11))
+    assert differs(turns, turns_more) == {"augmenter__rotation"}
+
+
 @pytest.mark.parametrize("name", SAME_RESULT)
 def test_what_changes_no_result_makes_no_other_run(name):
     if name == "device" and torch.accelerator.is_available():
@@ -120,6 +130,7 @@ def sgd(parameters, lr):
         ("filters", (8, 16), [8, 16]),
         ("filters", (8, 16), np.array([8, 16])),
         ("lr", 0.5, np.float64(0.5)),
+        ("lr", 1, 1.0),
         ("max_epochs", 3, np.int64(3)),
         ("kernel_size", [(1, 3)], ((1, 3),)),
         ("class_weight", {0: 1.0, 1: 2.0, 2: 1.0}, {2: 1.0, 1: 2.0, 0: 1.0}),
@@ -137,8 +148,6 @@ def test_equal_values_make_equal_runs(name, value, same):
 @pytest.mark.parametrize(
     ("name", "value", "other"),
     [
-        ("augmenter", ImageAugmenter(rotation=10), ImageAugmenter(rotation=11)),
-        ("augmenter", ImageAugmenter(rotation=10), ImageAugmenter(rotation=10, random_state=0)),
         ("weights", FrozenEstimator(TRAINED[0]), FrozenEstimator(TRAINED[1])),
         ("optimizer", sgd, torch.optim.SGD),
         ("optimizer", partial(torch.optim.SGD, momentum=0.5), partial(torch.optim.SGD, momentum=0.6)),
@@ -150,6 +159,67 @@ def test_equal_values_make_equal_runs(name, value, same):
 )
 def test_other_values_of_one_kind_make_other_runs(name, value, other):
     assert differs(run(clf(**{name: value})), run(clf(**{name: other}))) == {name}
+
+
+class Optimizes:
+    def __call__(self, parameters, lr):
+        return torch.optim.SGD(parameters, lr=lr)
+
+    def with_method(self, parameters, lr):
+        return torch.optim.SGD(parameters, lr=lr)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("optimizer", lambda parameters, lr: torch.optim.SGD(parameters, lr=lr)),
+        ("optimizer", (lambda: lambda parameters, lr: torch.optim.SGD(parameters, lr=lr))()),
+        ("optimizer", Optimizes()),
+        ("optimizer", Optimizes().with_method),
+        ("optimizer", partial(torch.optim.SGD, momentum=torch.tensor(0.5))),
+        ("optimizer", partial(sgd, lr={1, 2})),
+        ("augmenter", ImageAugmenter(rotation=10, random_state=np.random.RandomState(0))),
+    ],
+    ids=["lambda", "closure", "instance", "method", "tensor", "set", "generator"],
+)
+def test_what_may_be_another_one_in_another_process_is_refused_by_name(name, value):
+    with pytest.raises(TypeError, match=rf"checkpoint tells fits apart .* {name}"):
+        clf(**{name: value}).fit(X, y)
+
+
+def test_a_function_that_was_edited_makes_another_run(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    runs = []
+    for momentum in (0.5, 0.5, 0.6):
+        (tmp_path / "optimizers.py").write_text(
+            f"import torch\n\ndef mine(parameters, lr):\n    return torch.optim.SGD(parameters, lr, {momentum})\n"
+        )
+        linecache.clearcache()
+        monkeypatch.delitem(sys.modules, "optimizers", raising=False)
+        runs.append(run(clf(optimizer=importlib.import_module("optimizers").mine)))
+    assert runs[0] == runs[1]
+    assert differs(runs[0], runs[2]) == {"optimizer"}
+
+
+def test_a_function_without_source_is_told_by_its_name():
+    space = {"__name__": "typed"}
+    exec("def mine(parameters, lr): pass", space)  # as at a prompt
+    assert run(clf(optimizer=space["mine"]))["optimizer"] == "typed.mine without source"
+
+
+def test_subclasses_are_told_by_all_parameters_and_by_module_and_name():
+    def made(rate, name="Narrow"):
+        class Narrow(CNNClassifier):
+            def __init__(self, checkpoint="run", random_state=0):
+                super().__init__(checkpoint=checkpoint, random_state=random_state, lr=rate)
+
+        Narrow.__qualname__ = name
+        return Narrow()
+
+    assert run(made(0.1)) == run(made(0.1))
+    assert differs(run(made(0.1)), run(made(0.2))) == {"lr"}
+    assert differs(run(made(0.1)), run(made(0.1, "Other"))) == {"estimator"}
 
 
 def test_without_a_seed_every_fit_is_the_same_run():
@@ -217,5 +287,5 @@ def test_kinds_of_estimators_versions_and_regression_targets_are_told():
     told = run(regressor)
     assert "loss" in differs(told, run(regressor.set_params(loss="huber")))
     assert "y" in differs(told, run(CNNRegressor(random_state=0, checkpoint="run"), X, y + 0.5))
-    assert told["estimator"] == "CNNRegressor" and run(clf())["estimator"] == "CNNClassifier"
+    assert told["estimator"].endswith(".CNNRegressor") and run(clf())["estimator"].endswith(".CNNClassifier")
     assert {"version of sklearn-cnn", "version of torch"} < set(told)

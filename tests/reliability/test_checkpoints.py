@@ -22,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 import sklearn_cnn
 from sklearn_cnn import CNNClassifier, CNNRegressor, ImageAugmenter, ImageNormalizer, _writing
 from sklearn_cnn.architectures._build import ImageNetwork
+from sklearn_cnn.exceptions import ModelFileError
 from sklearn_cnn.training._checkpoint import MAGIC, Checkpoint
 
 DIGITS = load_digits()
@@ -97,6 +98,7 @@ SETTINGS = {
     "sgd": small(optimizer="sgd", lr_schedule="cosine"),
     "rmsprop, constant": small(optimizer="rmsprop", lr_schedule="constant"),
     "own optimiser": small(optimizer=sgd),
+    "moments of another dtype": small(optimizer=torch.optim.NAdam, precision="float64"),
     "augmenter": small(augmenter=ImageAugmenter(rotation=10, noise=0.1)),
     "seeded augmenter": small(augmenter=ImageAugmenter(rotation=10, random_state=3)),
     "pipeline": make_pipeline(ImageAugmenter(shift=0.1), ImageNormalizer(), small(early_stopping=True)),
@@ -169,6 +171,79 @@ def test_row_32_without_a_seed_a_finished_fit_is_the_one_in_the_file(tmp_path):
     first, second = (small(random_state=None, checkpoint=tmp_path / "run").fit(X, y) for _ in range(2))
     np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
     assert not np.array_equal(small(random_state=None).fit(X, y).predict_proba(X), first.predict_proba(X))
+
+
+def test_row_32_fits_without_a_seed_cannot_be_told_apart_in_a_folder(tmp_path):
+    clf = small(random_state=None, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match=r"is a folder, .* data and seed; set random_state"):
+        clf.fit(X, y)
+    assert not os.listdir(tmp_path)
+
+
+class StopsAfter:
+    """A callback of scikit-learn that ends a training."""
+
+    def __init__(self, epochs):
+        self.epochs, self.seen = epochs, 0
+
+    def setup(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        self.seen += context.task_name == "epoch"
+        return context.task_name == "epoch" and self.seen == self.epochs
+
+    def teardown(self, estimator, context):
+        pass
+
+
+def test_row_32_a_callback_that_ended_the_training_did_not_end_the_run(tmp_path, saves):
+    pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from version 1.9 on")
+    clf = small(checkpoint=tmp_path / "run").set_callbacks(StopsAfter(2)).fit(X, y)
+    assert (clf.n_iter_, saves.count) == (2, 2)
+    assert everything(small(checkpoint=tmp_path / "run").fit(X, y)) == everything(small().fit(X, y))
+    assert saves.count == 5
+
+
+def alter(monkeypatch, change):
+    """Have states and positions changed before they are saved, and signed."""
+    save = Checkpoint.save
+    monkeypatch.setattr(Checkpoint, "save", lambda self, state, position: save(self, state, change(state) or position))
+
+
+MADE_UP = {
+    "no weights": lambda state: state.pop("network") and None,
+    "weights of another shape": lambda state: state["network"].update({"layers.output.bias": torch.zeros(9)}),
+    "no history": lambda state: state["history"].clear(),
+    "history of something else": lambda state: state["history"].append(5),
+    "another optimiser": lambda state: state["optimizer"]["param_groups"].clear(),
+    "no best epoch": lambda state: state["best"].pop("patience_spent") and None,
+    "epoch after the last": lambda state: (0, 2),
+    "epoch far away": lambda state: (0, 999),
+    "epoch after the end": lambda state: (1, 1),
+    "too many phases": lambda state: (2, 0),
+}
+
+
+@pytest.mark.parametrize("name", MADE_UP)
+def test_row_32_a_state_that_does_not_fit_is_refused_in_words(name, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        alter(patch, MADE_UP[name])
+        small(checkpoint=tmp_path / "run", max_epochs=2).fit(X, y)
+    clf = small(checkpoint=tmp_path / "run", max_epochs=2)
+    with pytest.raises(ModelFileError, match=r"checkpoint=.* does not fit this network, .*; delete it to begin anew"):
+        clf.fit(X, y)
+    assert not hasattr(clf, "classes_")
+
+
+def test_row_32_what_a_state_has_too_much_does_nothing(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        alter(patch, lambda state: state["best"].update(n_iter_no_change=0, update=5))
+        small(checkpoint=tmp_path / "run").fit(X, y)
+    assert everything(small(checkpoint=tmp_path / "run").fit(X, y)) == everything(small().fit(X, y))
 
 
 def test_row_32_another_run_is_an_error_that_names_both_and_the_file_stays(tmp_path):

@@ -3,6 +3,8 @@ import hashlib
 import json
 import os
 import pickle
+import re
+import stat
 import struct
 
 import numpy as np
@@ -19,7 +21,13 @@ STATE = {
     "best": {"epoch": None, "score": -float("inf")},
     "history": [{"a": 1}],
 }
-CPU = torch.device("cpu")
+
+
+def restore(checkpoint):
+    with checkpoint.restored(torch.device("cpu")) as state:
+        return state
+
+
 START = len(MAGIC) + 32  # of what the digest is of
 
 
@@ -53,7 +61,7 @@ def made_up(header, payload=b""):
 
 def test_a_new_run_begins_at_the_beginning(path):
     checkpoint = Checkpoint(path, RUN, seed=7)
-    assert (checkpoint.seed, checkpoint.position, checkpoint.restore(CPU)) == (7, (0, 0), None)
+    assert (checkpoint.seed, checkpoint.position, restore(checkpoint)) == (7, (0, 0), None)
     assert not os.path.exists(path)
 
 
@@ -61,7 +69,7 @@ def test_a_run_goes_on_with_its_seed_where_it_was_saved_last(saved):
     Checkpoint(saved, RUN, seed=7).save({**STATE, "history": []}, (1, 4))
     checkpoint = Checkpoint(saved, RUN, seed=8)
     assert (checkpoint.seed, checkpoint.position) == (7, (1, 4))
-    state = checkpoint.restore(CPU)
+    state = restore(checkpoint)
     assert state["history"] == [] and state["best"] == STATE["best"]
     assert torch.equal(state["network"]["weight"], STATE["network"]["weight"])
 
@@ -69,7 +77,7 @@ def test_a_run_goes_on_with_its_seed_where_it_was_saved_last(saved):
 def test_tensors_keep_their_layout_in_memory(path):
     images = torch.arange(2.0 * 3 * 4 * 5).view(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
     Checkpoint(path, RUN, 0).save({"images": images, "transposed": images[0, 0].T}, (0, 1))
-    state = Checkpoint(path, RUN, 0).restore(CPU)
+    state = restore(Checkpoint(path, RUN, 0))
     assert state["images"].stride() == images.stride() and torch.equal(state["images"], images)
     assert state["transposed"].stride() == images[0, 0].T.stride()
 
@@ -83,9 +91,17 @@ def test_another_runs_file_names_both_and_stays(saved):
     assert content_of(saved) == before
 
 
-def test_long_differences_are_cut_in_the_middle(saved):
-    with pytest.raises(ValueError, match=r"is \((0, ){16}0\.\.\.(, 0){8}\) here"):
-        Checkpoint(saved, {**RUN, "filters": f"({', '.join('0' * 100)})"}, 0)
+def test_long_texts_are_shown_around_where_they_differ(path):
+    first = f"({', '.join(map(str, range(100)))})"
+    Checkpoint(path, {"filters": first}, 0).save(STATE, (0, 1))
+    with pytest.raises(ValueError, match="filters was") as info:
+        Checkpoint(path, {"filters": first.replace(" 70,", " 5000,")}, 0)
+    there, here = re.search(r"filters was (.*) there and is (.*) here\.", str(info.value)).groups()
+    assert re.fullmatch(r"\.\.\..* 69, 70, 71, .*\.\.\.", there) and re.fullmatch(
+        r"\.\.\..* 69, 5000, 71, .*\.\.\.", here
+    )
+    with pytest.raises(ValueError, match=r"filters was \.\.\..*98, 99\) there and is \.\.\..*98, 99 here"):
+        Checkpoint(path, {"filters": first[:-1]}, 0)
 
 
 def test_in_a_folder_every_run_has_a_file_of_its_own(tmp_path):
@@ -105,6 +121,25 @@ def test_a_folder_that_is_not_there_is_not_taken_for_a_file(tmp_path):
         Checkpoint(f"{tmp_path}/runs/", RUN, 0)
     with pytest.raises(FileNotFoundError, match=r"checkpoint=.* is in a folder that is not there; make .*runs' first"):
         Checkpoint(f"{tmp_path}/runs/run", RUN, 0)
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "x" * 300, "loop"])
+def test_a_name_that_no_file_can_have_is_refused_before_training(name, tmp_path):
+    os.symlink(tmp_path / "loop", tmp_path / "loop")
+    with pytest.raises((ValueError, OSError), match=r"checkpoint=.* (is no name of a file|cannot be used)"):
+        Checkpoint(name and str(tmp_path / name), RUN, 0)
+
+
+def test_memory_that_does_not_suffice_is_no_fault_of_the_file(saved):
+    with pytest.raises(MemoryError), Checkpoint(saved, RUN, 0).restored(torch.device("cpu")):
+        raise MemoryError
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_the_permissions_of_a_file_stay(saved):
+    os.chmod(saved, 0o600)
+    Checkpoint(saved, RUN, 0).save(STATE, (0, 4))
+    assert stat.S_IMODE(os.stat(saved).st_mode) == 0o600
 
 
 def test_a_folder_that_lets_nobody_write_is_refused_before_training(path, monkeypatch):
@@ -172,8 +207,8 @@ def test_no_code_of_a_file_is_run(path, tmp_path):
     torch.save({"network": Runs()}, plain)
     for payload in (plain.read_bytes(), pickle.dumps(Runs())):
         write(path, made_up(GOOD, payload), signed=True)
-        with pytest.raises(ModelFileError, match="cannot be read"):
-            Checkpoint(path, RUN, 0).restore(CPU)
+        with pytest.raises(ModelFileError, match="or cannot be read; delete it"):
+            restore(Checkpoint(path, RUN, 0))
     assert not (tmp_path / "canary").exists()
     torch.load(plain, weights_only=False)  # it would
     assert (tmp_path / "canary").exists()
@@ -236,4 +271,4 @@ def test_what_cannot_be_loaded_again_is_refused_and_the_last_state_stays(value, 
 def test_numbers_of_numpy_and_dicts_of_other_kinds_become_plain(path):
     state = {"a": np.float64(0.1), "b": collections.defaultdict(list, c=(np.bool_(True), [np.int64(3)]))}
     Checkpoint(path, RUN, 0).save(state, (0, 1))
-    assert Checkpoint(path, RUN, 0).restore(CPU) == {"a": 0.1, "b": {"c": (True, [3])}}
+    assert restore(Checkpoint(path, RUN, 0)) == {"a": 0.1, "b": {"c": (True, [3])}}
