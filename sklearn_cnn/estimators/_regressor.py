@@ -152,7 +152,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     checkpoint : str, path-like or None, default=None
         Name of a file that keeps the state of `fit` after every epoch. The same fit, with the same parameters and
         data, goes on from there after a crash or Ctrl-C, and trains no more once it has ended. A folder that is there
-        holds one file for each fit, as a search needs it.
+        holds one file for each fit, as a search needs it; that takes a `random_state`.
     skorch_callbacks : list or None, default=None
         Callbacks of skorch, or ``(name, callback)`` pairs; copies of them are used.
 
