@@ -184,6 +184,16 @@ def run(script, *arguments, **settings):
     )
 
 
+def output_of(script):
+    process = run(script)
+    try:
+        output, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 0, output
+    return output
+
+
 SEARCH = """
 import os, sys
 from pathlib import Path
@@ -280,12 +290,7 @@ print(number)
 @posix
 def test_row_21_a_second_ctrl_c_finds_no_gap():
     """It comes at every call and return there is after the first; in libraries it leaves locks and settings behind."""
-    process = run(SECOND)
-    try:
-        output, _ = process.communicate(timeout=120)
-    finally:
-        process.kill()
-    assert process.returncode == 0 and int(output) > 10, output
+    assert int(output_of(SECOND)) > 10
 
 
 RANDOM_MOMENTS = """
@@ -321,9 +326,4 @@ for number in range(12):
 
 @posix
 def test_row_21_ctrl_c_at_random_moments_and_the_next_fit_is_what_it_would_have_been():
-    process = run(RANDOM_MOMENTS)
-    try:
-        output, _ = process.communicate(timeout=120)
-    finally:
-        process.kill()
-    assert output.split() == ["interrupted"] * 12
+    assert output_of(RANDOM_MOMENTS).split() == ["interrupted"] * 12
