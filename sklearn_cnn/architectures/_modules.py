@@ -348,7 +348,8 @@ def _try(module: nn.Module, image_shape: ImageShape) -> tuple[Any, dict[str, Any
 
     watched = [part for part in module.modules() if isinstance(part, (nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d))]
     hooks = [part.register_forward_pre_hook(look) for part in watched]
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter, global_draws(0):
+    # Not in inference mode, in which the counter breaks parametrised weights, such as those of weight_norm.
+    with torch.no_grad(), FlopCounterMode(display=False) as counter, global_draws(0):
         outputs = module.eval()(images)
     for hook in hooks:
         hook.remove()

@@ -1,5 +1,6 @@
 """Networks that come as finished modules: the user's own, and those of torchvision and timm."""
 
+import copy
 import pickle
 import threading
 
@@ -129,6 +130,19 @@ def test_lazy_layers_take_their_size_from_the_images():
 
     first, second = (classifier(lazy).fit(X, y) for _ in range(2))
     assert states_equal(first.module_, second.module_)
+
+
+@pytest.mark.parametrize("norm", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm])
+def test_parametrised_weights_are_trained_counted_and_copied(norm):
+    def normed(image_shape, n_outputs):
+        return nn.Sequential(nn.Flatten(), norm(nn.Linear(image_shape.n_values, n_outputs)))
+
+    first = classifier(normed, max_epochs=1).fit(X, y)
+    clf = classifier(normed).fit(X, y)
+    assert not states_equal(first.module_, clf.module_)
+    assert clf.plan_.n_macs >= X[0].size * 3
+    again = copy.deepcopy(clf)
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
 
 
 def test_a_factory_may_itself_fit_a_network():
