@@ -239,11 +239,16 @@ def test_row_32_a_state_that_does_not_fit_is_refused_in_words(name, tmp_path, mo
     assert not hasattr(clf, "classes_")
 
 
-def test_row_32_what_a_state_has_too_much_does_nothing(tmp_path, monkeypatch):
+def test_row_32_what_a_state_has_too_much_does_nothing(tmp_path, saves, monkeypatch):
+    settings = {"early_stopping": True, "n_iter_no_change": 4, "lr_schedule": "constant"}
     with monkeypatch.context() as patch:
         alter(patch, lambda state: state["best"].update(n_iter_no_change=0, update=5))
-        small(checkpoint=tmp_path / "run").fit(X, y)
-    assert everything(small(checkpoint=tmp_path / "run").fit(X, y)) == everything(small().fit(X, y))
+        saves.crash_after(2)
+        with pytest.raises(CrashError):
+            small(**settings, checkpoint=tmp_path / "run").fit(X, y)
+    assert everything(small(**settings, checkpoint=tmp_path / "run").fit(X, y)) == everything(
+        small(**settings).fit(X, y)
+    )
 
 
 def test_row_32_another_run_is_an_error_that_names_both_and_the_file_stays(tmp_path):
