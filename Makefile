@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Another build of torch, such as TORCH="torch==2.13.0"; by default the registry's newest.
 TORCH ?= torch
+# Processes that share the tests; each takes up to 2 GB.
+JOBS ?= 2
 
 .PHONY: demo test test-slow fuzz lint format docs bench peers clean
 
@@ -16,7 +18,7 @@ demo: $(VENV)/.stamp-plot
 	$(BIN)/python examples/plot_quickstart.py
 
 test: $(VENV)/.stamp-test
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --cov --cov-report=term
 
 test-slow: $(VENV)/.stamp-test
 	$(BIN)/python -m pytest -m slow
