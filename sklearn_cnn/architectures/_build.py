@@ -225,10 +225,10 @@ class SeededDropout(nn.Module):
 
 
 class UnevenConv2d(nn.Conv2d):
-    """A convolution with another padding before the map than behind it.
+    """A convolution with another padding before the map than behind it, or with a stride larger than the map.
 
     A separate pad costs twice the time of a padding inside the convolution, so this stands
-    only where the two sides differ.
+    only where torch has no such padding, or leaves part of the result unset: see `steps_over`.
     """
 
     def __init__(
@@ -238,16 +238,22 @@ class UnevenConv2d(nn.Conv2d):
         *,
         sides: tuple[int, int, int, int],
         mode: str,
+        stride: tuple[int, int],
+        steps_over: bool,
         device: Any = None,  # skip_init looks for it by name
         **settings: Any,
     ) -> None:
-        super().__init__(in_channels, out_channels, device=device, **settings)
+        # A stride larger than the map is taken afterwards: there is little to take it from.
+        self.taken = stride if steps_over else (1, 1)
+        stride = (1, 1) if steps_over else stride
+        super().__init__(in_channels, out_channels, device=device, stride=stride, **settings)
         top, bottom, left, right = sides
         self.sides = (left, right, top, bottom)
         self.mode = mode
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.pad(x, self.sides, mode=self.mode))
+        maps = super().forward(F.pad(x, self.sides, mode=self.mode))
+        return maps[:, :, :: self.taken[0], :: self.taken[1]]
 
 
 class Dense(nn.Linear):
@@ -309,9 +315,10 @@ def _conv(layer: Layer, in_channels: int) -> nn.Module:
         "bias": layer.bias,
     }
     channels = in_channels, layer.output_shape[0]
-    if (top, left) == (bottom, right):
+    if (top, left) == (bottom, right) and not layer.exact:
         return _unset(nn.Conv2d, *channels, padding=(top, left), padding_mode=layer.padding_mode, **settings)
-    return _unset(UnevenConv2d, *channels, sides=layer.padding, mode=_PAD_MODES[layer.padding_mode], **settings)
+    mode = _PAD_MODES[layer.padding_mode]
+    return _unset(UnevenConv2d, *channels, sides=layer.padding, mode=mode, steps_over=layer.exact, **settings)
 
 
 def _dense(layer: Layer, in_features: int) -> nn.Module:

@@ -93,8 +93,8 @@ def pooled_size(size: int, window: int, stride: int, padding: int = 0, *, ceil: 
 def steps_over(size: int, kernel: int, stride: int) -> bool:
     """Whether a window steps over the whole of its map at once.
 
-    The gradient of such a convolution's weights is left partly unset in bfloat16, with torch 2.6 to 2.15 on CPUs
-    (oneDNN): whatever the memory held before becomes part of it. Seen for strides above the width of the map, with
-    kernels of 3, 5 and 7; never for kernels of 1, nor in float32.
+    Such a convolution is left partly unset on CPUs (oneDNN): whatever the memory held before becomes part of it. Seen
+    for strides above the width of the map, with kernels of 3, 5 and 7, never of 1: with torch 2.6 to 2.15 the gradient
+    of the weights in bfloat16, and with torch 2.15 also the result in float32, of one channel to two, padded or not.
     """
     return stride > size and kernel > 1

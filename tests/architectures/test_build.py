@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sklearn_cnn import CNNClassifier
 from sklearn_cnn.architectures._build import (
     Dense,
     ImageNetwork,
@@ -406,3 +407,21 @@ def test_dense_layers_predict_with_eight_rows_at_least_and_train_with_those_they
     for mode in (True, False):
         torch.testing.assert_close(layer.train(mode)(x), expected)
     assert rows == [n, max(n, 8)]
+
+
+@pytest.mark.parametrize("stride", [(1, 2), (1, 3), (9, 1), (9, 2)])
+@pytest.mark.parametrize("padding", ["same", 1, (1, 2)])
+def test_a_stride_larger_than_the_map_takes_nothing_of_what_the_memory_held(stride, padding):
+    images = np.random.default_rng(0).random((5, 8, 1)).astype(np.float32)
+    clf = CNNClassifier(2, stride=[stride], padding=padding if padding == "same" else [padding], max_epochs=1)
+    conv = clf.set_params(random_state=0).fit(images, np.arange(5) % 2).module_.layers["block1_conv"]
+    x = torch.from_numpy(images)[:, None]
+    sides = (
+        conv.sides if hasattr(conv, "sides") else (conv.padding[1], conv.padding[1], conv.padding[0], conv.padding[0])
+    )
+    expected = F.conv2d(F.pad(x, sides).double(), conv.weight.double(), stride=stride).float()
+    with torch.no_grad():
+        for _ in range(20):
+            garbage = [torch.full((size,), 1e30) for size in (2, 3, 4, 8, 16, 20, 40, 64, 80, 128)]
+            del garbage
+            torch.testing.assert_close(conv(x), expected, rtol=1e-3, atol=1e-3)
