@@ -60,7 +60,8 @@ class Layer:
     frozen : bool
         Whether training leaves it as it is.
     exact : bool
-        Whether it computes in the precision of the weights in training too.
+        Whether it has a convolution that steps over its whole map, see `steps_over`: it computes in the precision of
+        the weights in training too.
     needs_two : bool
         Whether a batch statistic in it has one value an image, so that training takes batches of two at least.
     parts : tuple of str
