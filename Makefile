@@ -17,8 +17,11 @@ $(VENV)/.stamp-%: pyproject.toml
 demo: $(VENV)/.stamp-plot
 	$(BIN)/python examples/plot_quickstart.py
 
+# A test that hangs shows where, and is a failure; the slowest takes 40 s.
+HANGS := -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
+
 test: $(VENV)/.stamp-test
-	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --cov --cov-report=term
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) $(HANGS) --cov --cov-report=term
 
 test-slow: $(VENV)/.stamp-test
 	$(BIN)/python -m pytest -m slow

@@ -27,6 +27,10 @@ settings.load_profile("ci")
 
 os.environ["MPLBACKEND"] = "Agg"  # draws without a screen, on machines that have one too
 
+# A disk that others write to as well can take seconds for this, and the tests would ask for it thousands of times.
+# Whether it was done shows only when the power fails; that it is asked for at the right moment has a test.
+os.fsync = os.fstat
+
 
 @pytest.fixture(autouse=True)
 def close_figures():
