@@ -4,7 +4,7 @@ import os
 from abc import ABCMeta, abstractmethod
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -50,6 +50,36 @@ _WEIGHTS, _SHUFFLE, _DROPOUT, _SPLIT, _AUGMENT = range(5)
 
 _SEQUENCE = [tuple, list, np.ndarray]
 _POSITIVE_INT = Interval(Integral, 1, None, closed="left")
+
+
+class _Course(NamedTuple):
+    """In what `fit` and `partial_fit` differ."""
+
+    schedule: tuple[Phase, ...]
+    max_epochs: int
+    early_stopping: bool
+    resume: bool
+    """Whether the fitted network is trained on."""
+    checkpoint: str | os.PathLike[str] | None = None
+
+
+class _Given(NamedTuple):
+    """What the user gave, read."""
+
+    sample: Sample
+    held_out: Sample | None
+    device: torch.device
+    seed: int
+    checkpoint: Checkpoint | None
+
+
+class _Design(NamedTuple):
+    """What follows from it for the network and its training."""
+
+    plan: Plan
+    statistics: Moments
+    precision: str
+    batch_size: int
 
 
 class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
@@ -137,156 +167,171 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
 
     def _fit_whole(self, X: Any, y: Any, sample_weight: Any, **validation: Any) -> Self:
         """Do what `fit` says."""
-        schedule = phases(self.lr_schedule, self.max_epochs, open_ended=bool(self.early_stopping or self.warm_start))
-        self._fit(
-            FitTasks(self, sum(phase.n_epochs for phase in schedule), X, y, sample_weight),
-            X,
-            y,
-            sample_weight,
-            **validation,
+        course = _Course(
+            phases(self.lr_schedule, self.max_epochs, open_ended=bool(self.early_stopping or self.warm_start)),
             max_epochs=self.max_epochs,
-            schedule=schedule,
             early_stopping=bool(self.early_stopping),
             resume=self.warm_start and hasattr(self, "module_"),
             checkpoint=self.checkpoint,
         )
+        n_epochs = sum(phase.n_epochs for phase in course.schedule)
+        self._fit(FitTasks(self, n_epochs, X, y, sample_weight), course, X, y, sample_weight, **validation)
         return self
 
     def _fit_part(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:
         """Do what `partial_fit` says."""
-        self._fit(
-            FitTasks(self, 1, X, y, sample_weight),
-            X,
-            y,
-            sample_weight,
-            classes=classes,
-            max_epochs=1,
-            schedule=(Phase(1, "constant"),),
-            early_stopping=False,
-            resume=hasattr(self, "module_"),
-        )
+        course = _Course((Phase(1, "constant"),), max_epochs=1, early_stopping=False, resume=hasattr(self, "module_"))
+        self._fit(FitTasks(self, 1, X, y, sample_weight), course, X, y, sample_weight, classes=classes)
         return self
 
     @unchanged_on_failure
     def _fit(
         self,
         tasks: FitTasks,
+        course: _Course,
         X: Any,
         y: Any,
         sample_weight: Any,
         *,
-        X_val: Any = None,
-        y_val: Any = None,
-        sample_weight_val: Any = None,
         classes: Any = None,
-        max_epochs: int,
-        schedule: tuple[Phase, ...],
-        early_stopping: bool,
-        resume: bool,
-        checkpoint: str | os.PathLike[str] | None = None,
+        **validation: Any,
     ) -> None:
         """Train, or train on; on any failure leave the estimator as it was."""
         # The caller may be in no_grad or inference_mode, whose tensors cannot be trained.
         with torch.inference_mode(False), torch.enable_grad():
             tasks.begin_fit()
-            if checkpoint is not None:
-                self._check_checkpoint()
-            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-            sample = self._read_sample(X, y, sample_weight, reset=not resume, classes=classes)
-            held_out = self._read_validation(X_val, y_val, sample_weight_val)
-            device = resolve_device(self.device)
-            kept: Checkpoint | None = None
-            if checkpoint is not None:
-                kept = Checkpoint(os.fspath(checkpoint), describe_run(self, seed, device, sample, held_out), seed)
-                seed = kept.seed
-            self._weigh_targets(sample, held_out, complete=classes is None and not resume)
-            if held_out is None and early_stopping:
-                sample, held_out = self._hold_out(sample, seed)
-            self._scale_targets(sample, held_out, reset=not resume)
-            if self.augmenter is not None:
-                sample.images = self.augmenter._augment(sample.images, seen_by_numpy=False)
-            check_callbacks(self.skorch_callbacks, lr_schedule=self.lr_schedule, has_validation=held_out is not None)
-
-            plan = self._plan_for(self.image_shape_, self._n_outputs())
-            if resume and plan.with_trainable("all") != self.plan_.with_trainable("all"):
-                raise ValueError(
-                    "the network cannot change while training continues, but its parameters give another one now "
-                    f"than at the first fit; use warm_start=False, or {type(self).__name__}().fit anew."
-                )
-            precision = resolve_precision(self.precision, device, plan.n_macs)
-            statistics = survey(sample, statistics=self.standardize and not resume)
-            check_range(*statistics.range, precision)
-            if held_out is not None:
-                check_range(*survey(held_out, statistics=False).range, precision)
-            if isinstance(self.weights, BaseEstimator) and not resume:
-                trained = fitted_estimator(self.weights, "weights")._pixel_range
-                warn_of_another_range(statistics.range, trained, fractions=sample.images.dtype != np.uint8, depth=6)
-            batch_size = _batch_size(self.batch_size, len(sample.rows))
-            _check_batches(plan, len(sample.rows), batch_size)
-
-            network = self._new_network(plan, None if resume else statistics, seed, precision)
-            self._predict_batch_size = prediction_batch_size(plan.largest_map)
-            finished = kept is not None and kept.position[0] == len(schedule)
-            if self.trainable_blocks == 0 and not sample.images.random_steps and not finished:
-                self._keep_features(sample, held_out, network.to(device), plan.body, device)
-            net = make_net(
-                self._task,
-                network.to(device),
-                self._criterion(),
-                OptimizerFactory(self.optimizer, self.momentum, self.weight_decay),
-                lr=auto_lr(self.optimizer, self._recipe().lr_share) if self.lr == "auto" else float(self.lr),
-                rates=self._rates_of_parts(plan),
-                batch_size=batch_size,
-                max_epochs=max_epochs,
-                device=device,
-                callbacks=self.skorch_callbacks,
-                classes=getattr(self, "classes_", None),
-            )
-            if resume:
+            given = self._read(course, X, y, sample_weight, classes, **validation)
+            design = self._design(course, given)
+            net = self._make_net(course, given, design)
+            if course.resume:
                 self._carry_over(net)
-            best = BestEpoch(self.n_iter_no_change if early_stopping else None, self.tol)
-            training, validation = self._make_batches(sample, held_out, device, batch_size)
-            fitted = {
-                "plan_": plan,
-                "_architecture": self.architecture,  # the parameter may change before this is pickled
-                "batch_size_": batch_size,
-                "device_": str(device),
-                "precision_": precision,
-                "_pixel_range": statistics.range,
-            }
-
-            def begin_epoch(n_earlier: int) -> None:
-                _draw_anew(training, network, seed, n_earlier)
-                tasks.begin_epoch()
-
-            def fitted_so_far() -> dict[str, Any]:
-                # A network apart, so that whoever gets it may keep it, and this one goes on as if nobody had looked.
-                snapshot = blank_network(self.architecture, plan, self.image_shape_, double=precision == "float64")[0]
-                snapshot.load_state_dict(net.module_.state_dict())
-                return {**fitted, **self._records(net, best), "module_": snapshot.to(device).eval()}
-
-            # The autocast is the caller's, if there is one.
-            with (
-                names_batch_size(batch_size),
-                threads_for(plan.n_macs * batch_size),
-                torch.autocast(device.type, enabled=False),
-            ):
-                train(
-                    net,
-                    training,
-                    validation,
-                    phases=schedule,
-                    score=self._score_outputs,
-                    score_name=self._score_name,
-                    best=best,
-                    verbose=self.verbose,
-                    begin_epoch=begin_epoch,
-                    end_epoch=partial(tasks.end_epoch, fitted_so_far),
-                    checkpoint=kept,
-                )
-            network.starts_behind = None
-            self.__dict__.update(fitted, **self._records(net, best), net_=net, module_=net.module_.eval())
+            fitted = self._train(course, given, design, net, tasks)
+            net.module_.starts_behind = None
+            self.__dict__.update(fitted, net_=net, module_=net.module_.eval())
             tasks.end_fit()
+
+    def _read(
+        self,
+        course: _Course,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        classes: Any,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> _Given:
+        """Read and check all that the user gave, and sort it into training and validation."""
+        if course.checkpoint is not None:
+            self._check_checkpoint()
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        sample = self._read_sample(X, y, sample_weight, reset=not course.resume, classes=classes)
+        held_out = self._read_validation(X_val, y_val, sample_weight_val)
+        device = resolve_device(self.device)
+        checkpoint: Checkpoint | None = None
+        if course.checkpoint is not None:
+            run = describe_run(self, seed, device, sample, held_out)
+            checkpoint = Checkpoint(os.fspath(course.checkpoint), run, seed)
+            seed = checkpoint.seed
+        self._weigh_targets(sample, held_out, complete=classes is None and not course.resume)
+        if held_out is None and course.early_stopping:
+            sample, held_out = self._hold_out(sample, seed)
+        self._scale_targets(sample, held_out, reset=not course.resume)
+        if self.augmenter is not None:
+            sample.images = self.augmenter._augment(sample.images, seen_by_numpy=False)
+        check_callbacks(self.skorch_callbacks, lr_schedule=self.lr_schedule, has_validation=held_out is not None)
+        return _Given(sample, held_out, device, seed, checkpoint)
+
+    def _design(self, course: _Course, given: _Given) -> _Design:
+        """Choose what follows from the data, and refuse what cannot be trained, before any of it is."""
+        sample = given.sample
+        plan = self._plan_for(self.image_shape_, self._n_outputs())
+        if course.resume and plan.with_trainable("all") != self.plan_.with_trainable("all"):
+            raise ValueError(
+                "the network cannot change while training continues, but its parameters give another one now "
+                f"than at the first fit; use warm_start=False, or {type(self).__name__}().fit anew."
+            )
+        precision = resolve_precision(self.precision, given.device, plan.n_macs)
+        statistics = survey(sample, statistics=self.standardize and not course.resume)
+        check_range(*statistics.range, precision)
+        if given.held_out is not None:
+            check_range(*survey(given.held_out, statistics=False).range, precision)
+        if isinstance(self.weights, BaseEstimator) and not course.resume:
+            trained = fitted_estimator(self.weights, "weights")._pixel_range
+            warn_of_another_range(statistics.range, trained, fractions=sample.images.dtype != np.uint8, depth=7)
+        batch_size = _batch_size(self.batch_size, len(sample.rows))
+        _check_batches(plan, len(sample.rows), batch_size)
+        return _Design(plan, statistics, precision, batch_size)
+
+    def _make_net(self, course: _Course, given: _Given, design: _Design) -> Any:
+        """Make what trains the network; where that is the head alone, have the rest run over the images."""
+        plan, device = design.plan, given.device
+        network = self._new_network(plan, None if course.resume else design.statistics, given.seed, design.precision)
+        network.to(device)
+        self._predict_batch_size = prediction_batch_size(plan.largest_map)
+        finished = given.checkpoint is not None and given.checkpoint.position[0] == len(course.schedule)
+        if self.trainable_blocks == 0 and not given.sample.images.random_steps and not finished:
+            self._keep_features(given.sample, given.held_out, network, plan.body, device)
+        return make_net(
+            self._task,
+            network,
+            self._criterion(),
+            OptimizerFactory(self.optimizer, self.momentum, self.weight_decay),
+            lr=auto_lr(self.optimizer, self._recipe().lr_share) if self.lr == "auto" else float(self.lr),
+            rates=self._rates_of_parts(plan),
+            batch_size=design.batch_size,
+            max_epochs=course.max_epochs,
+            device=device,
+            callbacks=self.skorch_callbacks,
+            classes=getattr(self, "classes_", None),
+        )
+
+    def _train(self, course: _Course, given: _Given, design: _Design, net: Any, tasks: FitTasks) -> dict[str, Any]:
+        """Train, and say what stays of it beside the network."""
+        plan, device = design.plan, given.device
+        best = BestEpoch(self.n_iter_no_change if course.early_stopping else None, self.tol)
+        training, validation = self._make_batches(given.sample, given.held_out, device, design.batch_size)
+        fitted = {
+            "plan_": plan,
+            "_architecture": self.architecture,  # the parameter may change before this is pickled
+            "batch_size_": design.batch_size,
+            "device_": str(device),
+            "precision_": design.precision,
+            "_pixel_range": design.statistics.range,
+        }
+
+        def begin_epoch(n_earlier: int) -> None:
+            _draw_anew(training, net.module_, given.seed, n_earlier)
+            tasks.begin_epoch()
+
+        def fitted_so_far() -> dict[str, Any]:
+            # A network apart, so that whoever gets it may keep it, and this one goes on as if nobody had looked.
+            double = design.precision == "float64"
+            snapshot = blank_network(self.architecture, plan, self.image_shape_, double=double)[0]
+            snapshot.load_state_dict(net.module_.state_dict())
+            return {**fitted, **self._records(net, best), "module_": snapshot.to(device).eval()}
+
+        # The autocast is the caller's, if there is one.
+        with (
+            names_batch_size(design.batch_size),
+            threads_for(plan.n_macs * design.batch_size),
+            torch.autocast(device.type, enabled=False),
+        ):
+            train(
+                net,
+                training,
+                validation,
+                phases=course.schedule,
+                score=self._score_outputs,
+                score_name=self._score_name,
+                best=best,
+                verbose=self.verbose,
+                begin_epoch=begin_epoch,
+                end_epoch=partial(tasks.end_epoch, fitted_so_far),
+                checkpoint=given.checkpoint,
+            )
+        return {**fitted, **self._records(net, best)}
 
     def _check_checkpoint(self) -> None:
         """Refuse what a checkpoint could not go on with."""
