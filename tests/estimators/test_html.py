@@ -1,11 +1,11 @@
 """What a notebook shows of estimators: scikit-learn's own picture, with the plan folded into that of fitted ones."""
 
 import html
-import time
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import torch
 from sklearn import config_context
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_digits
@@ -130,16 +130,13 @@ def test_text_of_a_plan_is_escaped():
     assert "<script>alert" not in text and html.escape("<script>alert('1')</script>") in text
 
 
-def test_looking_changes_nothing_and_takes_no_time():
+def test_looking_changes_nothing_and_runs_nothing(monkeypatch):
     clf = classifier().fit(X, y)
     clf.plan_ = plan_named("vgg16", (3, 224, 224), 10)
     before = dict(vars(clf))
     state = {name: value.clone() for name, value in clf.module_.state_dict().items()}
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        estimator_html_repr(clf)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.1
+    monkeypatch.setattr(torch.nn.Module, "__call__", None)
+    estimator_html_repr(clf)
+    monkeypatch.undo()
     assert vars(clf) == before
     assert all((value == state[name]).all() for name, value in clf.module_.state_dict().items())
