@@ -27,8 +27,9 @@ settings.load_profile("ci")
 
 os.environ["MPLBACKEND"] = "Agg"  # draws without a screen, on machines that have one too
 
-# A disk that others write to as well can take seconds for this, and the tests would ask for it thousands of times.
-# Whether it was done shows only when the power fails; that it is asked for at the right moment has a test.
+# The tests of checkpoints alone would sync 1,400 times, and beside a program that writes two syncs took up to 40 ms.
+# What syncing is for shows only when the power fails. That it is asked for, and when, has a test; processes that tests
+# start sync, but for the one that is killed again and again.
 os.fsync = os.fstat
 
 

@@ -56,11 +56,14 @@ class _Course(NamedTuple):
     """In what `fit` and `partial_fit` differ."""
 
     schedule: tuple[Phase, ...]
-    max_epochs: int
     early_stopping: bool
     resume: bool
     """Whether the fitted network is trained on."""
     checkpoint: str | os.PathLike[str] | None = None
+
+    @property
+    def max_epochs(self) -> int:
+        return sum(phase.n_epochs for phase in self.schedule)
 
 
 class _Given(NamedTuple):
@@ -169,19 +172,19 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
         """Do what `fit` says."""
         course = _Course(
             phases(self.lr_schedule, self.max_epochs, open_ended=bool(self.early_stopping or self.warm_start)),
-            max_epochs=self.max_epochs,
             early_stopping=bool(self.early_stopping),
             resume=self.warm_start and hasattr(self, "module_"),
             checkpoint=self.checkpoint,
         )
-        n_epochs = sum(phase.n_epochs for phase in course.schedule)
-        self._fit(FitTasks(self, n_epochs, X, y, sample_weight), course, X, y, sample_weight, **validation)
+        tasks = FitTasks(self, course.max_epochs, X, y, sample_weight)
+        self._fit(tasks, course, X, y, sample_weight, **validation)
         return self
 
     def _fit_part(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:
         """Do what `partial_fit` says."""
-        course = _Course((Phase(1, "constant"),), max_epochs=1, early_stopping=False, resume=hasattr(self, "module_"))
-        self._fit(FitTasks(self, 1, X, y, sample_weight), course, X, y, sample_weight, classes=classes)
+        course = _Course((Phase(1, "constant"),), early_stopping=False, resume=hasattr(self, "module_"))
+        tasks = FitTasks(self, course.max_epochs, X, y, sample_weight)
+        self._fit(tasks, course, X, y, sample_weight, classes=classes)
         return self
 
     @unchanged_on_failure

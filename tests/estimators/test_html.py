@@ -130,12 +130,13 @@ def test_text_of_a_plan_is_escaped():
     assert "<script>alert" not in text and html.escape("<script>alert('1')</script>") in text
 
 
-def test_looking_changes_nothing_and_runs_nothing(monkeypatch):
+def test_looking_changes_nothing_and_neither_builds_nor_runs_a_network(monkeypatch):
     clf = classifier().fit(X, y)
     clf.plan_ = plan_named("vgg16", (3, 224, 224), 10)
     before = dict(vars(clf))
     state = {name: value.clone() for name, value in clf.module_.state_dict().items()}
-    monkeypatch.setattr(torch.nn.Module, "__call__", None)
+    for name in ("__init__", "__call__", "state_dict"):
+        monkeypatch.setattr(torch.nn.Module, name, None)
     estimator_html_repr(clf)
     monkeypatch.undo()
     assert vars(clf) == before

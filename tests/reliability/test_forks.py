@@ -107,7 +107,7 @@ def test_row_26_a_child_that_was_forked_after_threads_fits_and_predicts(way, siz
         start_new_session=True,
     ) as process:
         try:
-            output, _ = process.communicate(timeout=180)
+            output, _ = process.communicate(timeout=30)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, 9)  # its children too

@@ -187,7 +187,7 @@ def run(script, *arguments, **settings):
 def output_of(script):
     process = run(script)
     try:
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 0, output
@@ -239,12 +239,12 @@ def test_row_21_ctrl_c_ends_a_search_in_two_processes_and_leaves_no_worker(tmp_p
     try:
         assert wait_for(lambda: len(os.listdir(tmp_path)) == 2, 120), "no two workers began"
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        output, _ = process.communicate(timeout=180)
+        output, _ = process.communicate(timeout=30)
         assert output.rstrip().endswith("interrupted"), output
         workers = [int(name) for name in os.listdir(tmp_path)]
         assert len(workers) == 2
         assert process.pid not in workers
-        assert wait_for(lambda: not any(map(is_alive, workers)), 60)
+        assert wait_for(lambda: not any(map(is_alive, workers)), 10)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
