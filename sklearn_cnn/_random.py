@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,17 @@ if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(before=_DRAWING.acquire, after_in_parent=_DRAWING.release, after_in_child=_DRAWING.release)
 
 
+class Stream(IntEnum):
+    """What random numbers are for: the streams of one seed, each independent of the others."""
+
+    WEIGHTS = 0
+    SHUFFLE = 1
+    DROPOUT = 2
+    SPLIT = 3
+    AUGMENT = 4
+    MODULE = 100  # what a ready-made module draws as it is made
+
+
 def generator(seed: int, *stream: int, device: Any = "cpu") -> torch.Generator:
     """One of the independent random streams of a seed.
 
@@ -24,7 +36,8 @@ def generator(seed: int, *stream: int, device: Any = "cpu") -> torch.Generator:
     seed : int
         The seed.
     *stream : int
-        Which stream; another tuple gives independent numbers.
+        Which stream: a member of `Stream`, then such numbers as that of the epoch. Another tuple gives independent
+        numbers.
     device : str or torch.device, default="cpu"
         Where the numbers are drawn.
 

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch import nn
 
-from sklearn_cnn._random import generator
+from sklearn_cnn._random import Stream, generator
 from sklearn_cnn.architectures._build import ImageNetwork, reseed_dropout
 from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.architectures._spec import ACTIVATIONS, PADDING_MODES, POOLINGS
@@ -44,9 +44,6 @@ from sklearn_cnn.training._memory import names_batch_size
 from sklearn_cnn.training._net import BestEpoch, check_callbacks, make_net, train
 from sklearn_cnn.training._optimizers import OPTIMIZERS, OptimizerFactory, Phase, auto_lr, phases
 from sklearn_cnn.training._threads import threads_for
-
-# Independent random streams of one fit.
-_WEIGHTS, _SHUFFLE, _DROPOUT, _SPLIT, _AUGMENT = range(5)
 
 _SEQUENCE = [tuple, list, np.ndarray]
 _POSITIVE_INT = Interval(Integral, 1, None, closed="left")
@@ -382,7 +379,7 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
 
     def _hold_out(self, sample: Sample, seed: int) -> tuple[Sample, Sample]:
         """Cut a validation part off; both parts keep the one array of images."""
-        train_rows, valid_rows = self._split(sample.targets, int(generator(seed, _SPLIT).initial_seed() % 2**32))
+        train_rows, valid_rows = self._split(sample.targets, int(generator(seed, Stream.SPLIT).initial_seed() % 2**32))
         for name, rows in (("training", train_rows), ("validation", valid_rows)):
             if sample.weights is not None:
                 check_weights(sample.weights[rows], f"sample_weight of the {name} part that early_stopping split off")
@@ -612,12 +609,12 @@ def _check_batches(plan: Plan, n: int, batch_size: int) -> None:
 
 def _draw_anew(training: Batches, network: nn.Module, seed: int, epoch: int) -> None:
     """Begin the random streams of an epoch. They follow from its number alone, so that a fit can go on at any."""
-    training.shuffle = generator(seed, _SHUFFLE, epoch)
+    training.shuffle = generator(seed, Stream.SHUFFLE, epoch)
     training.draws = [
-        generator(seed if step.seed_of_fit else step.seed, _AUGMENT, number, epoch, device=training.device)
+        generator(seed if step.seed_of_fit else step.seed, Stream.AUGMENT, number, epoch, device=training.device)
         for number, step in enumerate(training.images.random_steps)
     ]
-    reseed_dropout(network, generator(seed, _DROPOUT, epoch))
+    reseed_dropout(network, generator(seed, Stream.DROPOUT, epoch))
 
 
 def _optimized(net: Any) -> list[str]:

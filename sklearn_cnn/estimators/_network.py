@@ -15,7 +15,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_cnn._random import generator
+from sklearn_cnn._random import Stream, generator
 from sklearn_cnn.architectures._build import ImageNetwork, Standardize, build_network, initialize
 from sklearn_cnn.architectures._catalog import SMALL, Entry, entry_of, plan_named
 from sklearn_cnn.architectures._conv_blocks import plan_conv_blocks
@@ -51,9 +51,6 @@ CONV_SETTINGS = (
     "hidden_layer_sizes",
 )
 """Parameters that shape a network of conv blocks and no other."""
-
-# Independent random streams of one seed; an estimator's own begin at 0 too, so the first is the same as its first.
-_WEIGHTS, _MODULE = 0, 100
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ class NetworkRecipe:
         """
         self._check_download(shape)
         network, backbone = blank_network(self.architecture, plan, shape, seed, double=double)
-        initialize(network, plan, generator(seed, _WEIGHTS))
+        initialize(network, plan, generator(seed, Stream.WEIGHTS))
         for module in network.modules():
             if isinstance(module, Standardize):
                 module.set_statistics(*self._standard(statistics, backbone))
@@ -208,7 +205,7 @@ def blank_network(
     architecture: Any, plan: Plan, shape: ImageShape, seed: int = 0, *, double: bool = False
 ) -> tuple[ImageNetwork, Backbone | None]:
     """The network of a plan before it has the weights it is to have, in float32 or float64; its backbone, if any."""
-    seed, backbone, module = int(generator(seed, _MODULE).initial_seed()), None, None
+    seed, backbone, module = int(generator(seed, Stream.MODULE).initial_seed()), None, None
     if _is_backbone(architecture):
         backbone = make_backbone(architecture, shape.channels, seed)
         module = backbone.module
