@@ -1,408 +1,259 @@
-"""The classes that a file may hold, and what each of them has when it is fitted."""
+"""Estimators as JSON, and back."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from math import prod
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from sklearn.decomposition import PCA
+from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.utils.validation import check_is_fitted
 
-from sklearn_cnn.architectures._catalog import CATALOG
 from sklearn_cnn.architectures._plan import Plan
-from sklearn_cnn.estimators._classifier import CNNClassifier
-from sklearn_cnn.estimators._feature_extractor import CNNFeatureExtractor
-from sklearn_cnn.estimators._regressor import CNNRegressor
 from sklearn_cnn.exceptions import ModelFileError
-from sklearn_cnn.images._moments import REDUCED, Moments
-from sklearn_cnn.images._shape import ImageShape
+from sklearn_cnn.persistence._classes import CLASSES, SavedClass, check_fitted, class_of
 from sklearn_cnn.persistence._plans import tensor_shapes
-from sklearn_cnn.persistence._text import is_whole
-from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
-from sklearn_cnn.preprocessing._normalizer import ImageNormalizer
-from sklearn_cnn.preprocessing._reader import ImageReader
+from sklearn_cnn.persistence._untrusted import malformed
+from sklearn_cnn.persistence._values import ValueReader, ValueWriter
+from sklearn_cnn.training._device import available_devices, resolve_device
 
-Sizes = dict[str, int]
-Check = Callable[[Any, Sizes], bool]
-"""Whether a value can be that of an attribute. Lengths of axes are kept by name, and must agree."""
+_ELSEWHERE = {"memory": (None,), "checkpoint": (None,), "weights": (None, "default", "random")}
+"""Parameters that can name files, and the values which name none."""
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A class that files may hold.
+def fitted_parts(estimator: Any) -> Iterator[Any]:
+    """Yield the estimators that make this one fitted: the steps of a pipeline, or the estimator itself."""
+    if isinstance(estimator, Pipeline):
+        for _, step in estimator.steps:
+            yield from fitted_parts(step)
+    elif isinstance(estimator, FrozenEstimator):
+        yield from fitted_parts(estimator.estimator)
+    elif not (estimator is None or isinstance(estimator, str)):  # "passthrough"
+        yield estimator
+
+
+def write_estimator(writer: ValueWriter, estimator: Any, path: str) -> dict[str, Any]:
+    """Turn an estimator into JSON.
+
+    Parameters
+    ----------
+    writer : ValueWriter
+        Takes its parameters and attributes.
+    estimator : estimator
+        Of a class in `CLASSES`; fitted, or a parameter of another estimator.
+    path : str
+        Its path, see `ValueWriter`.
+
+    Returns
+    -------
+    dict
+        The argument of `EstimatorReader`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what a saved model cannot hold; the message has the path.
+    """
+    entry = class_of(estimator, path)
+    name = entry.cls.__name__
+    state = dict(estimator.__getstate__())  # a copy, since it may be the estimator's own
+    defaults = {key: parameter.default for key, parameter in inspect.signature(entry.cls).parameters.items()}
+    parameters = {key: _kept(key, state.pop(key), default) for key, default in defaults.items()}
+    if not entry.own:
+        # Parameters of scikit-learn come and go: one at its default is left to the version that loads the file.
+        parameters = {key: value for key, value in parameters.items() if not _same(value, defaults[key])}
+    if parameters.get("memory") is not None:
+        raise TypeError(f"{path}.memory is a cache of pickles, which a saved model cannot hold; use memory=None.")
+    content = {
+        "class": name,
+        "parameters": {
+            key: _write_steps(writer, value, path) if key == "steps" else writer.write(value, f"{path}.{key}")
+            for key, value in parameters.items()
+        },
+    }
+    state.pop("_sklearn_version", None)
+    unknown = [key for key in state if key not in entry.fitted]
+    if unknown:
+        raise TypeError(
+            f"{path}.{unknown[0]} is no attribute that {name} has after fit, and a saved model cannot hold it; delete "
+            f"it before saving."
+        )
+    return {**content, "fitted": _write_fitted(writer, entry, state, path)} if state else content
+
+
+def _kept(key: str, value: Any, default: Any) -> Any:
+    """A parameter as it is saved. First weights are part of the fitted weights by now, and a path is of one machine."""
+    return default if key in ("checkpoint", "weights") and _names_a_file(key, value) else value
+
+
+def _names_a_file(key: str, value: Any) -> bool:
+    return key in _ELSEWHERE and not ((value is None or isinstance(value, str)) and value in _ELSEWHERE[key])
+
+
+def _same(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and bool(value == default)
+
+
+def _write_steps(writer: ValueWriter, steps: Any, path: str) -> list[Any]:
+    """The steps of a pipeline. Their names are the names of their tensors."""
+    return [{"tuple": [name, writer.write(step, f"{path}.{name}")]} for name, step in steps]
+
+
+def _write_fitted(writer: ValueWriter, entry: SavedClass, fitted: dict[str, Any], path: str) -> dict[str, Any]:
+    if "task_" in fitted:
+        fitted["task_"] = fitted["task_"].name  # its other values are attributes of their own
+    try:
+        check_fitted(entry, fitted)
+    except ModelFileError as error:
+        raise ValueError(
+            f"{path} was changed after fit, and a saved model cannot hold it ({str(error).partition('. ')[0]}); fit it "
+            f"again."
+        ) from None
+    weights = fitted.pop("module_", None)
+    if weights is None:
+        return {key: writer.tensor(value, f"{path}.{key}") for key, value in fitted.items()}
+    # Beside the weights no tensor, so that the file of a network is a state dict.
+    content = {key: writer.write(value, f"{path}.{key}") for key, value in fitted.items()}
+    return {**content, "module_": writer.network(weights, path)}
+
+
+@dataclass
+class Placement:
+    """The devices of networks.
 
     Attributes
     ----------
-    cls : type
-        The class.
-    fitted : mapping of str to Check
-        What a fitted one has, beside its parameters.
-    may_lack : tuple of str
-        Those of them that it need not have.
-    agree : callable
-        ``fitted -> bool``: whether its attributes fit each other.
+    chosen : str or None
+        A device of this machine; None puts each network where it was fitted, or on the CPU.
+    missing : set of str
+        Devices on which networks were fitted and which this machine does not have.
     """
 
-    cls: type
-    fitted: Mapping[str, Check]
-    may_lack: tuple[str, ...] = ()
-    agree: Callable[[Mapping[str, Any]], bool] = lambda fitted: True
+    chosen: str | None
+    missing: set[str] = field(default_factory=set)
 
-    @property
-    def own(self) -> bool:
-        """Whether it is a class of this package."""
-        return self.cls.__module__.startswith("sklearn_cnn.")
-
-
-# Checks of one value.
-
-
-def _numbers(*axes: str) -> Check:
-    """An array of numbers with axes of these names."""
-
-    def check(value: Any, sizes: Sizes) -> bool:
-        if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or value.ndim != len(axes):
-            return False
-        return all(sizes.setdefault(axis, n) == n for axis, n in zip(axes, value.shape, strict=True))
-
-    return check
+    def of(self, fitted_on: str) -> str:
+        """The device of a network that was fitted on a device."""
+        if self.chosen is not None:
+            return self.chosen
+        kind = fitted_on.partition(":")[0]
+        if kind not in available_devices():
+            self.missing.add(fitted_on)
+            return "cpu"
+        try:
+            return str(resolve_device(fitted_on))
+        except ValueError:  # this machine has fewer GPUs
+            return kind
 
 
-def _any_of(*checks: Check) -> Check:
-    def check(value: Any, sizes: Sizes) -> bool:
-        for one in checks:
-            agreed = dict(sizes)
-            if one(value, agreed):
-                sizes.update(agreed)
-                return True
-        return False
+class EstimatorReader:
+    """Turns JSON back into estimators.
 
-    return check
+    Parameters
+    ----------
+    placement : Placement
+        The devices of networks.
+    """
 
+    def __init__(self, placement: Placement) -> None:
+        self._placement = placement
 
-def _all_of(kind: type, check: Check) -> Check:
-    return lambda value, sizes: isinstance(value, kind) and all(check(entry, sizes) for entry in value)  # type: ignore[attr-defined]  # of lists and tuples
+    def __call__(self, reader: ValueReader, content: Any, depth: int) -> Any:
+        """Turn JSON into an estimator.
 
+        Parameters
+        ----------
+        reader : ValueReader
+            Reads its parameters and attributes.
+        content : object
+            From `parse`.
+        depth : int
+            The number of values around it.
 
-def _none(value: Any, sizes: Sizes) -> bool:
-    return value is None
+        Returns
+        -------
+        estimator
+            The estimator that `write_estimator` was given.
 
+        Raises
+        ------
+        ModelFileError
+            For JSON that `write_estimator` does not write.
+        """
+        keys = {"class", "parameters"}
+        if not isinstance(content, dict) or not keys <= set(content) <= {*keys, "fitted"}:
+            raise malformed("malformed estimator: expected class, parameters and fitted")
+        name, tables = content["class"], [content[key] for key in content if key != "class"]
+        if not all(isinstance(table, dict) for table in tables):
+            raise malformed("malformed estimator: expected its parameters and attributes by name")
+        entry = CLASSES.get(name) if isinstance(name, str) else None
+        if entry is None:
+            raise malformed(f"the class {str(name)[:40]!r} is none that a saved model can hold")
+        parameters = {key: reader.read(value, depth + 1) for key, value in content["parameters"].items()}
+        estimator = _unfitted(entry, parameters)
+        if "fitted" in content:
+            self._restore(estimator, entry, _read_fitted(reader, content["fitted"], depth + 1))
+        return estimator
 
-def _flag(value: Any, sizes: Sizes) -> bool:
-    return isinstance(value, bool)
-
-
-def _text(value: Any, sizes: Sizes) -> bool:
-    return isinstance(value, str)
-
-
-def _number(value: Any, sizes: Sizes) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-
-
-def _whole(value: Any, sizes: Sizes) -> bool:
-    return is_whole(value.item() if isinstance(value, np.integer) else value)
-
-
-def _length(axis: str) -> Check:
-    """A whole number that is the length of an axis."""
-    return lambda value, sizes: _whole(value, sizes) and sizes.setdefault(axis, int(value)) == value
-
-
-def _labels(value: Any, sizes: Sizes) -> bool:
-    if not isinstance(value, np.ndarray) or value.ndim != 1 or len(value) == 0:
-        return False
-    return bool(np.array_equal(np.unique(value), value))
-
-
-def _names(value: Any, sizes: Sizes) -> bool:
-    if not isinstance(value, np.ndarray) or value.ndim != 1 or value.dtype != object:
-        return False
-    return all(isinstance(name, str) for name in value) and sizes.setdefault("features", len(value)) == len(value)
-
-
-def _image_shape(value: Any, sizes: Sizes) -> bool:
-    return isinstance(value, ImageShape) and sizes.setdefault("features", value.n_values) == value.n_values
-
-
-def _device(value: Any, sizes: Sizes) -> bool:
-    kind, _, index = value.partition(":") if isinstance(value, str) else ("", "", "")
-    return kind in ("cpu", "cuda", "mps") and (index == "" or (index.isdecimal() and len(index) < 4))
+    def _restore(self, estimator: Any, entry: SavedClass, fitted: dict[str, Any]) -> None:
+        check_fitted(entry, fitted)
+        if "task_" in fitted:
+            fitted["task_"] = _TASKS[fitted["task_"]](fitted)
+        if "module_" not in fitted:
+            vars(estimator).update(fitted)
+            return
+        estimator.__setstate__({**vars(estimator), **fitted, "device_": self._placement.of(fitted["device_"])})
 
 
-def _output_config(value: Any, sizes: Sizes) -> bool:
-    return isinstance(value, dict) and all(isinstance(text, str) for pair in value.items() for text in pair)
+def _read_fitted(reader: ValueReader, content: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    fitted = {key: reader.read(value, depth) for key, value in content.items() if key != "module_"}
+    if "module_" in content:
+        plan = fitted.get("plan_")
+        if not isinstance(plan, Plan):
+            raise malformed("a network has no plan")
+        fitted["module_"] = reader.network(content["module_"], tensor_shapes(plan))
+    return fitted
 
 
-def _architecture(value: Any, sizes: Sizes) -> bool:
-    return value is None or (isinstance(value, str) and (value in CATALOG or is_backbone(value)))
-
-
-def _history(value: Any, sizes: Sizes) -> bool:
-    return isinstance(value, dict) and all(isinstance(key, str) for key in value)
-
-
-def _plan(value: Any, sizes: Sizes) -> bool:
-    return isinstance(value, Plan)
-
-
-def _moments(value: Any, sizes: Sizes) -> bool:
-    if not isinstance(value, Moments) or value.per not in REDUCED or not _whole(value.n_images, sizes):
-        return False
-    parts = [value.mean, value.squares, value.low, value.high]
-    numbers = all(isinstance(part, np.ndarray) and part.dtype.kind in "fiu" for part in parts)
-    return numbers and _number(value.total, sizes) and value.n_images > 0 < value.total
-
-
-def is_backbone(architecture: Any) -> bool:
-    """Whether a name is that of a network of torchvision or timm."""
-    return isinstance(architecture, str) and architecture.startswith(("torchvision:", "timm:"))
-
-
-# Checks of several.
-
-
-def _network_agrees(fitted: Mapping[str, Any]) -> bool:
-    """Whether the plan is for such images, and the weights are what the plan has, by name, shape and dtype."""
-    plan, weights, architecture = fitted["plan_"], fitted["module_"], fitted["_architecture"]
-    if plan.input_shape != fitted["image_shape_"].channels_first:
-        return False
-    ready_made = [row for row in plan.layers if row.kind == "module"]
-    if len(ready_made) != is_backbone(architecture):
-        return False
-    shapes = tensor_shapes(plan, architecture)
-    if not isinstance(weights, dict) or {name: np.shape(value) for name, value in weights.items()} != shapes:
-        return False
-    if sum(row.n_parameters for row in ready_made) > sum(map(prod, shapes.values())):
-        return False
-    floats = {value.dtype.name for value in weights.values() if value.dtype.kind == "f"}
-    counts = {value.dtype.name for value in weights.values() if value.dtype.kind != "f"}
-    return len(floats) == 1 and floats <= {"float32", "float64"} and counts <= {"int64", "int32", "bool", "uint8"}
-
-
-def _classifier_agrees(fitted: Mapping[str, Any]) -> bool:
-    classes = fitted["classes_"]
-    if fitted["plan_"].output_shape != (len(classes),):
-        return False
-    numbered = np.array_equal(classes, np.arange(len(classes))) or not fitted["_multilabel"]
-    return bool(numbered) and _network_agrees(fitted)
-
-
-def _regressor_agrees(fitted: Mapping[str, Any]) -> bool:
-    return fitted["plan_"].output_shape == (fitted["n_outputs_"],) and _network_agrees(fitted)
-
-
-def _extractor_agrees(fitted: Mapping[str, Any]) -> bool:
-    shapes = {row.name: row.output_shape for row in fitted["plan_"].layers}
-    shape, pooled = shapes.get(fitted["layer_"], ()), fitted["_pooled"]
-    if not shape or (pooled and len(shape) != 3):
-        return False
-    return fitted["_n_features_out"] == (shape[0] if pooled else prod(shape)) and _network_agrees(fitted)
-
-
-def _normalizer_agrees(fitted: Mapping[str, Any]) -> bool:
-    learnt, moments, shape = [fitted["offset_"], fitted["scale_"]], fitted["_moments"], fitted["image_shape_"]
-    if moments is None:
-        return learnt == [None, None]
-    inner = {"channel": (shape.channels, 1, 1), "pixel": shape.channels_first, "all": (1, 1, 1)}[moments.per]
-    outer = {"channel": (shape.channels,), "pixel": shape.sample_shape, "all": ()}[moments.per]
-    if any(np.shape(part) != inner for part in (moments.mean, moments.squares, moments.low, moments.high)):
-        return False
-    return all(isinstance(value, np.ndarray) and value.shape == outer for value in learnt)
-
-
-def _rows_are_classes(fitted: Mapping[str, Any]) -> bool:
-    n_classes = len(fitted["classes_"])
-    return n_classes > 1 and len(fitted["coef_"]) in ((1, 2) if n_classes == 2 else (n_classes,))
-
-
-_OUTPUT = {"_sklearn_output_config": _output_config}
-_IMAGES = {"image_shape_": _image_shape, "n_features_in_": _length("features"), "feature_names_in_": _names}
-_ROWS = {"n_features_in_": _length("features"), "feature_names_in_": _names}
-_LACKED = ("feature_names_in_", "_sklearn_output_config")
-_CURVE = _any_of(_none, _all_of(list, _any_of(_none, _number)))
-_NETWORK: dict[str, Check] = {
-    **_IMAGES,
-    "plan_": _plan,
-    "_architecture": _architecture,
-    "device_": _device,
-    "_pixel_range": lambda value, sizes: _all_of(tuple, _number)(value, sizes) and len(value) == 2,
-    "module_": lambda value, sizes: isinstance(value, dict),
-}
-_TRAINED: dict[str, Check] = {
-    **_NETWORK,
-    "batch_size_": _whole,
-    "precision_": lambda value, sizes: value in ("float32", "bfloat16", "float64"),
-    "history_": _all_of(list, _history),
-    "n_iter_": _whole,
-    "loss_curve_": _CURVE,
-    "validation_loss_curve_": _CURVE,
-    "validation_scores_": _CURVE,
-    "best_epoch_": _any_of(_none, _whole),
-}
-_SEEN = _any_of(_number, _numbers("features"))
-_BIAS = _any_of(_numbers("rows"), _number)
-
-KINDS: dict[str, Kind] = {
-    kind.cls.__name__: kind
-    for kind in (
-        Kind(CNNClassifier, {**_TRAINED, "classes_": _labels, "_multilabel": _flag}, _LACKED, _classifier_agrees),
-        Kind(
-            CNNRegressor,
-            {
-                **_TRAINED,
-                "n_outputs_": _length("outputs"),
-                "target_mean_": _numbers("outputs"),
-                "target_scale_": _numbers("outputs"),
-            },
-            _LACKED,
-            _regressor_agrees,
-        ),
-        Kind(
-            CNNFeatureExtractor,
-            {**_NETWORK, **_OUTPUT, "layer_": _text, "_pooled": _flag, "_n_features_out": _whole},
-            _LACKED,
-            _extractor_agrees,
-        ),
-        Kind(
-            ImageNormalizer,
-            {
-                **_IMAGES,
-                **_OUTPUT,
-                "_moments": _any_of(_none, _moments),
-                "n_samples_seen_": _whole,
-                "offset_": lambda value, sizes: True,  # of a shape that depends on more than this
-                "scale_": lambda value, sizes: True,  # likewise
-            },
-            _LACKED,
-            _normalizer_agrees,
-        ),
-        Kind(ImageAugmenter, {**_IMAGES, **_OUTPUT}, _LACKED),
-        Kind(
-            ImageReader,
-            {"size_": lambda value, sizes: _all_of(tuple, _whole)(value, sizes) and len(value) == 2, **_OUTPUT},
-            ("size_", *_LACKED),
-        ),
-        # Of scikit-learn: what is fitted is a few arrays, used by NumPy alone. Compiled code that follows indices
-        # which it is given, as that of SVC and trees does, could be made to read beyond its memory.
-        Kind(Pipeline, {}),
-        Kind(FrozenEstimator, {}),
-        Kind(
-            StandardScaler,
-            {
-                **_ROWS,
-                **_OUTPUT,
-                "n_samples_seen_": _SEEN,
-                **dict.fromkeys(("mean_", "var_", "scale_"), _any_of(_none, _numbers("features"))),
-            },
-            _LACKED,
-        ),
-        Kind(
-            MinMaxScaler,
-            {
-                **_ROWS,
-                **_OUTPUT,
-                "n_samples_seen_": _SEEN,
-                **dict.fromkeys(("min_", "scale_", "data_min_", "data_max_", "data_range_"), _numbers("features")),
-            },
-            _LACKED,
-        ),
-        Kind(
-            PCA,
-            {
-                **_ROWS,
-                **_OUTPUT,
-                "_fit_svd_solver": _text,
-                "mean_": _numbers("features"),
-                "noise_variance_": _number,
-                "n_samples_": _whole,
-                "n_components_": _length("components"),
-                "components_": _numbers("components", "features"),
-                **dict.fromkeys(
-                    ("explained_variance_", "explained_variance_ratio_", "singular_values_"), _numbers("components")
-                ),
-            },
-            _LACKED,
-        ),
-        Kind(
-            LogisticRegression,
-            {
-                **_ROWS,
-                "classes_": _labels,
-                "n_iter_": _numbers("runs"),
-                "coef_": _numbers("rows", "features"),
-                "intercept_": _BIAS,
-            },
-            _LACKED,
-            _rows_are_classes,
-        ),
-        Kind(
-            LinearSVC,
-            {
-                **_ROWS,
-                "classes_": _labels,
-                "n_iter_": _whole,
-                "coef_": _numbers("rows", "features"),
-                "intercept_": _BIAS,
-            },
-            _LACKED,
-            _rows_are_classes,
-        ),
-        Kind(
-            Ridge,
-            {
-                **_ROWS,
-                "coef_": _any_of(_numbers("features"), _numbers("rows", "features")),
-                "n_iter_": _any_of(_none, _numbers("targets")),
-                "solver_": _text,
-                "intercept_": _BIAS,
-            },
-            _LACKED,
-        ),
-    )
+_TASKS = {
+    "multiclass": lambda fitted: Labels(fitted["classes_"]),
+    "multilabel": lambda fitted: Indicators(len(fitted["classes_"])),
+    "regression": lambda fitted: Numbers(fitted["n_outputs_"], fitted["target_mean_"], fitted["target_scale_"]),
 }
 
 
-def kind_of(estimator: Any, name: str) -> Kind:
-    """Look an estimator's class up.
+def _unfitted(entry: SavedClass, parameters: Mapping[str, Any]) -> Any:
+    name = entry.cls.__name__
+    unknown = set(parameters) - set(inspect.signature(entry.cls).parameters)
+    if unknown:
+        raise ModelFileError(
+            f"{name} has the parameter {min(unknown)[:40]!r} in the file, which this version of "
+            f"{'sklearn-cnn' if entry.own else 'scikit-learn'} does not have; use the version that saved it"
+        )
+    for parameter, value in parameters.items():
+        if _names_a_file(parameter, value):
+            raise malformed(f"the parameter {parameter} of {name} names a file, which no saved model does")
+    estimator = entry.cls(**parameters)
+    estimator._validate_params()
+    if isinstance(estimator, Pipeline):
+        _check_steps(estimator.steps)
+    if isinstance(estimator, FrozenEstimator) and not isinstance(estimator.estimator, BaseEstimator):
+        raise malformed("malformed FrozenEstimator: it has no estimator")
+    if isinstance(estimator, Pipeline | FrozenEstimator):
+        for part in fitted_parts(estimator):
+            check_is_fitted(part)
+    return estimator
 
-    Raises
-    ------
-    TypeError
-        Where files hold no such class.
-    """
-    kind = KINDS.get(type(estimator).__name__)
-    if kind is not None and type(estimator) is kind.cls:
-        return kind
-    best = " Save its best_estimator_." if hasattr(estimator, "best_estimator_") else ""
-    raise TypeError(
-        f"{name} is of type {type(estimator).__name__}, which a model file cannot hold; it holds "
-        f"{', '.join(KINDS)}.{best}"
-    )
 
-
-def check_fitted(kind: Kind, fitted: Mapping[str, Any]) -> None:
-    """Refuse attributes that no fitted estimator of a class has.
-
-    Raises
-    ------
-    ModelFileError
-        With the first of them.
-    """
-    name = kind.cls.__name__
-    missing = [key for key in kind.fitted if key not in fitted and key not in kind.may_lack]
-    unknown = [key for key in fitted if key not in kind.fitted]
-    if missing or unknown:
-        what = f"has no {missing[0]}" if missing else f"has {unknown[0][:40]!r}, which is nothing of it"
-        raise ModelFileError(f"its {name} {what}")
-    sizes: Sizes = {}
-    for key, check in kind.fitted.items():
-        if key in fitted and not check(fitted[key], sizes):
-            raise ModelFileError(f"{key} of its {name} is not what such an attribute can be")
-    if not kind.agree(fitted):
-        raise ModelFileError(f"the attributes of its {name} do not fit each other")
+def _check_steps(steps: list[Any]) -> None:
+    if not steps or not all(isinstance(step, tuple) and len(step) == 2 for step in steps):
+        raise malformed("malformed Pipeline: expected steps")
+    names = [name for name, _ in steps]
+    if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise malformed("malformed Pipeline: expected steps of different names")
+    for number, (_, step) in enumerate(steps, start=1):
+        if not (step is None or step == "passthrough" or isinstance(step, BaseEstimator)):
+            raise malformed("malformed Pipeline: a step is no estimator")
+        if isinstance(step, BaseEstimator) and number < len(steps) and not hasattr(step, "transform"):
+            raise malformed("malformed Pipeline: a step before the last does not transform")

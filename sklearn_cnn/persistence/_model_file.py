@@ -1,21 +1,10 @@
-"""save_model and load_model.
+"""save_model and load_model."""
 
-A file is ``MAGIC``, the SHA-256 of all that follows, and a zip of two members that are stored as they are:
-``model.json`` with parameters and attributes, and ``tensors.safetensors`` with their arrays. ``MAGIC``, the digest, the
-name ``model.json`` and its keys ``format`` and ``versions`` stay the same in formats to come, so that an older version
-can say which one is needed.
-"""
-
-import hashlib
 import json
 import os
 import re
-import stat
 import warnings
-from collections import Counter
-from io import BytesIO
 from typing import Any
-from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
 import sklearn
@@ -25,20 +14,16 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_cnn._version import __version__
 from sklearn_cnn._writing import write_whole
 from sklearn_cnn.exceptions import ModelFileError
-from sklearn_cnn.persistence._estimators import kind_of
-from sklearn_cnn.persistence._model import EstimatorReader, Placement, fitted_parts, write_estimator
-from sklearn_cnn.persistence._tensors import read_tensors, size_of_tensors, write_tensors
-from sklearn_cnn.persistence._text import LONGEST, is_whole, parse
+from sklearn_cnn.persistence._classes import class_of
+from sklearn_cnn.persistence._estimators import EstimatorReader, Placement, fitted_parts, write_estimator
+from sklearn_cnn.persistence._safetensors import pack, unpack
+from sklearn_cnn.persistence._untrusted import is_size, malformed, parse
 from sklearn_cnn.persistence._values import ValueReader, ValueWriter
 from sklearn_cnn.training._device import resolve_device
 
 FORMAT = 1
-MAGIC = b"\x89SKCNN\r\n"
-"""A byte above 127 and a line end: transfers as text, which would change the file, change this first."""
 
-_DIGEST_SIZE = 32
 _LONGEST_REASON = 500  # some messages show a value, which may be long
-_JSON, _TENSORS = "model.json", "tensors.safetensors"
 
 
 def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
@@ -94,25 +79,14 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
     path = os.fspath(path)
     if not isinstance(path, str):
         raise TypeError(f"path is a string or a path; got {type(path).__name__}.")
-    kind_of(estimator, "the estimator")
+    class_of(estimator, "the estimator")
     for part in fitted_parts(estimator):
         check_is_fitted(part)
     writer = ValueWriter(write_estimator)
-    model = write_estimator(writer, estimator, type(estimator).__name__)
-    content = {"format": FORMAT, "versions": _versions(), "model": model}
-    text = json.dumps(content, separators=(",", ":"), default=_plain).encode()
-    if len(text) > LONGEST:
-        raise ValueError(f"all but the arrays takes {len(text):,} bytes, more than the {LONGEST:,} of a model file.")
-    file = BytesIO()
-    file.write(MAGIC + bytes(_DIGEST_SIZE))
-    with ZipFile(file, "w", ZIP_STORED) as archive:
-        archive.writestr(_member(_JSON, len(text)), text)
-        with archive.open(_member(_TENSORS, size_of_tensors(writer.tensors)), "w") as member:
-            write_tensors(member, writer.tensors)
-    whole = file.getbuffer()
-    start = len(MAGIC) + _DIGEST_SIZE
-    whole[len(MAGIC) : start] = hashlib.sha256(whole[start:]).digest()
-    write_whole(path, whole)
+    content = write_estimator(writer, estimator, type(estimator).__name__)
+    tensors = writer.finish()
+    text = json.dumps({"format": FORMAT, "versions": _versions(), "estimator": content}, separators=(",", ":"))
+    write_whole(path, pack(text, tensors))
 
 
 def load_model(path: str | os.PathLike[str], device: Any = "auto") -> Any:
@@ -166,23 +140,24 @@ def load_model(path: str | os.PathLike[str], device: Any = "auto") -> Any:
     shown = repr(os.fspath(path))
     placement = Placement(None if str(device) == "auto" else str(resolve_device(device)))
     try:
-        model, tensors = _unpack(path)
-        reader = ValueReader(read_tensors(tensors), EstimatorReader(placement))
-        estimator = reader.read({"estimator": model})
+        with open(path, "rb") as file:
+            text, tensors = unpack(file)
+        reader = ValueReader(tensors, EstimatorReader(placement))
+        estimator = reader.read({"estimator": _estimator_of(text)})
         reader.finish()
         for part in fitted_parts(estimator):
             check_is_fitted(part)
     except ModelFileError as error:
-        raise ModelFileError(f"path={shown} is not loaded: {error}.") from None
+        raise ModelFileError(f"path={shown} cannot be loaded: {error}.") from None
     except (ImportError, MemoryError, OSError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # what is made up can make any step fail, and in any way
-        reason = f"{type(error).__name__}: {str(error)[:_LONGEST_REASON]}"
-        raise ModelFileError(f"path={shown} is not loaded: {reason}") from error
+    except Exception as error:  # a made-up file can make any step fail, and in any way
+        reason = malformed(f"{type(error).__name__}: {str(error)[:_LONGEST_REASON]}")
+        raise ModelFileError(f"path={shown} cannot be loaded: {reason}.") from error
     if placement.missing:
         warnings.warn(
-            f"{shown} was fitted on device {', '.join(map(repr, sorted(placement.missing)))}, which is not there; it "
-            f"predicts on the CPU.",
+            f"{shown} was fitted on device {', '.join(map(repr, sorted(placement.missing)))}, which this machine does "
+            f"not have; it predicts on the CPU.",
             UserWarning,
             stacklevel=2,
         )
@@ -198,57 +173,19 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _plain(value: Any) -> Any:
-    """Numbers of NumPy among the settings of a plan, of which only the value counts."""
-    return value.item()
-
-
-def _member(name: str, size: int) -> ZipInfo:
-    info = ZipInfo(name)  # of 1980: the same estimator gives the same file
-    info.file_size = size  # from 2 GiB on a zip has wider fields, which are set before the content
-    return info
-
-
-def _unpack(path: str | os.PathLike[str]) -> tuple[Any, bytes]:
-    """The JSON of the model in a file, parsed, and the bytes of its tensors."""
-    with open(path, "rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            raise ModelFileError("it is no file that save_model wrote, and pickles are not read")
-        content = file.read()
-    if hashlib.sha256(memoryview(content)[_DIGEST_SIZE:]).digest() != content[:_DIGEST_SIZE]:
-        raise ModelFileError("it is damaged or cut off, since its digest is another one")
-    with ZipFile(BytesIO(content)) as archive:
-        members = Counter(info.filename for info in archive.infolist())
-        for info in archive.infolist():
-            _check_member(info, len(content))
-        if members[_JSON] != 1:
-            raise ModelFileError(f"it has not one {_JSON}")
-        model = _read_json(archive.read(_JSON))
-        if members != Counter((_JSON, _TENSORS)):
-            raise ModelFileError(f"it has other members than {_JSON} and {_TENSORS}")
-        return model, archive.read(_TENSORS)
-
-
-def _check_member(info: ZipInfo, size: int) -> None:
-    """Refuse what a zip can do beyond holding bytes as they are."""
-    kind = stat.S_IFMT(info.external_attr >> 16)
-    stored = info.compress_type == ZIP_STORED and info.compress_size == info.file_size <= size
-    if not stored or info.flag_bits or kind not in (0, stat.S_IFREG):
-        raise ModelFileError(f"its member {info.filename[:40]!r} is compressed, encrypted, a link or too large")
-
-
-def _read_json(text: bytes) -> Any:
-    content = parse(text, _JSON)
-    if not isinstance(content, dict) or not is_whole(content.get("format")):
-        raise ModelFileError(f"{_JSON} does not say which format it has")
+def _estimator_of(text: str) -> Any:
+    """The estimator in the text of a file, as JSON, if the file has the format of this version."""
+    content = parse(text.encode("ascii"), "the text")
+    if not isinstance(content, dict) or not is_size(content.get("format")):
+        raise malformed("malformed text: expected its format")
     if content["format"] != FORMAT:
         versions = content.get("versions")
         version = str(versions.get("sklearn-cnn")) if isinstance(versions, dict) else ""
-        needed = f"sklearn-cnn {version}" if re.fullmatch(r"[0-9][0-9a-z.+]{0,30}", version) else "a newer sklearn-cnn"
+        known = re.fullmatch(r"[0-9][0-9a-z.+]{0,30}", version)
         raise ModelFileError(
-            f"it has format {content['format']}, and sklearn-cnn {__version__} reads format {FORMAT}; load it with "
-            f"{needed}"
+            f"the file has format {content['format']}, and sklearn-cnn {__version__} reads format {FORMAT}. Load it "
+            f"with {f'sklearn-cnn {version}' if known else 'a newer sklearn-cnn'}"
         )
-    if set(content) != {"format", "versions", "model"}:
-        raise ModelFileError(f"{_JSON} has other keys than it is written with")
-    return content["model"]
+    if set(content) != {"format", "versions", "estimator"}:
+        raise malformed("malformed text: expected the keys format, versions and estimator")
+    return content["estimator"]
