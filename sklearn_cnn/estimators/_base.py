@@ -37,11 +37,14 @@ from sklearn_cnn.images._shape import ImageShape, parse_image_shape
 from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 from sklearn_cnn.training._batches import Batches, batch_bounds
+from sklearn_cnn.training._best_epoch import BestEpoch
+from sklearn_cnn.training._callbacks import check_callbacks
 from sklearn_cnn.training._checkpoint import Checkpoint
 from sklearn_cnn.training._device import resolve_device, resolve_precision
 from sklearn_cnn.training._inference import predict_outputs, prediction_batch_size
+from sklearn_cnn.training._loop import Course, Watcher, train
 from sklearn_cnn.training._memory import names_batch_size
-from sklearn_cnn.training._net import BestEpoch, check_callbacks, make_net, train
+from sklearn_cnn.training._net import make_net
 from sklearn_cnn.training._optimizers import OPTIMIZERS, OptimizerFactory, Phase, auto_lr, phases
 from sklearn_cnn.training._threads import threads_for
 
@@ -290,7 +293,6 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
     def _train(self, course: _Course, given: _Given, design: _Design, net: Any, tasks: FitTasks) -> dict[str, Any]:
         """Train, and say what stays of it beside the network."""
         plan, device = design.plan, given.device
-        best = BestEpoch(self.n_iter_no_change if course.early_stopping else None, self.tol)
         training, validation = self._make_batches(given.sample, given.held_out, device, design.batch_size)
         fitted = {
             "plan_": plan,
@@ -305,7 +307,10 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
             _draw_anew(training, net.module_, given.seed, n_earlier)
             tasks.begin_epoch()
 
-        def fitted_so_far() -> dict[str, Any]:
+        def end_epoch(best: BestEpoch) -> bool:
+            return tasks.end_epoch(partial(fitted_so_far, best))
+
+        def fitted_so_far(best: BestEpoch) -> dict[str, Any]:
             # A network apart, so that whoever gets it may keep it, and this one goes on as if nobody had looked.
             double = design.precision == "float64"
             snapshot = blank_network(self.architecture, plan, self.image_shape_, double=double)[0]
@@ -318,17 +323,14 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
             threads_for(plan.n_macs * design.batch_size),
             torch.autocast(device.type, enabled=False),
         ):
-            train(
+            patience = self.n_iter_no_change if course.early_stopping else None
+            best = train(
                 net,
                 training,
                 validation,
-                phases=course.schedule,
-                score=self._score_outputs,
-                score_name=self._score_name,
-                best=best,
+                Course(course.schedule, self._score_outputs, self._score_name, patience, self.tol),
+                watcher=Watcher(begin_epoch, end_epoch),
                 verbose=self.verbose,
-                begin_epoch=begin_epoch,
-                end_epoch=partial(tasks.end_epoch, fitted_so_far),
                 checkpoint=given.checkpoint,
             )
         return {**fitted, **self._records(net, best)}
