@@ -1,11 +1,12 @@
 """From an estimator's parameters to a network with its first weights."""
 
+import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, TypeVar, cast
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -201,6 +202,35 @@ class NetworkRecipe:
         return own[0], own[1]
 
 
+def recipe_of(parameters: SimpleNamespace) -> NetworkRecipe:
+    """The part of an estimator's parameters that decides its network.
+
+    Raises
+    ------
+    ValueError
+        Where parameters of conv blocks were set beside an `architecture`, which has none.
+    """
+    settings = {name: getattr(parameters, name) for name in CONV_SETTINGS}
+    if parameters.architecture is None:
+        return NetworkRecipe(None, parameters.weights, parameters.standardize, parameters.dropout, settings)
+    signature = inspect.signature(parameters.estimator).parameters
+    changed = [name for name in settings if name in signature and _differs(settings[name], signature[name].default)]
+    if changed:
+        told = ", ".join(f"{name}={settings[name]!r}" for name in changed)
+        raise ValueError(
+            f"{told}: {'these are' if len(changed) > 1 else 'this is'} for networks of conv blocks, and does nothing "
+            f"beside architecture={parameters.architecture!r}; leave "
+            f"{'them at their defaults' if len(changed) > 1 else 'it at its default'}, or use architecture=None."
+        )
+    return NetworkRecipe(parameters.architecture, parameters.weights, parameters.standardize, parameters.dropout)
+
+
+def _differs(value: Any, default: Any) -> bool:
+    """Whether a setting is another than its default; lists, arrays and tuples of the same entries are the same."""
+    plain = [tuple(entry) if isinstance(entry, list | np.ndarray) else entry for entry in (value, default)]
+    return bool(plain[0] != plain[1])
+
+
 def blank_network(
     architecture: Any, plan: Plan, shape: ImageShape, seed: int = 0, *, double: bool = False
 ) -> tuple[ImageNetwork, Backbone | None]:
@@ -300,22 +330,3 @@ class PicklesNetwork:
 
 def _is_backbone(architecture: Any) -> bool:
     return isinstance(architecture, str) and architecture.startswith(("torchvision:", "timm:"))
-
-
-_Method = TypeVar("_Method", bound=Callable[..., Any])
-
-
-def unchanged_on_failure(method: _Method) -> _Method:
-    """Undo every attribute that a method has set where it raises, also for Ctrl-C."""
-
-    @wraps(method)
-    def undoing(self: Any, *args: Any, **kwargs: Any) -> Any:
-        before = dict(vars(self))
-        try:
-            return method(self, *args, **kwargs)
-        except BaseException:
-            # One step and no call before it, such as that of __exit__: a second Ctrl-C finds no place between.
-            self.__dict__ = before
-            raise
-
-    return cast(_Method, undoing)
