@@ -278,7 +278,7 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
             network,
             self._criterion(),
             OptimizerFactory(self.optimizer, self.momentum, self.weight_decay),
-            lr=auto_lr(self.optimizer, self._recipe().lr_share) if self.lr == "auto" else float(self.lr),
+            lr=auto_lr(self.optimizer, plan.lr_share) if self.lr == "auto" else float(self.lr),
             rates=self._rates_of_parts(plan),
             batch_size=design.batch_size,
             max_epochs=course.max_epochs,
@@ -294,7 +294,6 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
         training, validation = self._make_batches(given.sample, given.held_out, device, design.batch_size)
         fitted = {
             "plan_": plan,
-            "_architecture": self.architecture,  # the parameter may change before this is pickled
             "batch_size_": design.batch_size,
             "device_": str(device),
             "precision_": design.precision,
@@ -308,7 +307,7 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
         def fitted_so_far() -> dict[str, Any]:
             # A network apart, so that whoever gets it may keep it, and this one goes on as if nobody had looked.
             double = design.precision == "float64"
-            snapshot = blank_network(self.architecture, plan, self.image_shape_, double=double)[0]
+            snapshot = blank_network(plan, self.image_shape_, double=double)
             snapshot.load_state_dict(net.module_.state_dict())
             return {**fitted, **self._records(net, best), "module_": snapshot.to(device).eval()}
 
@@ -397,7 +396,7 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
         """Make a network for this fit; without statistics a copy of the fitted one, which failures must spare."""
         recipe = self._recipe()
         if statistics is None:
-            network = blank_network(self.architecture, plan, self.image_shape_, double=precision == "float64")[0]
+            network = blank_network(plan, self.image_shape_, double=precision == "float64")
             network.load_state_dict(self.module_.state_dict())
         else:
             if self.weights is None and any(
@@ -599,7 +598,7 @@ def _check_batches(plan: Plan, n: int, batch_size: int) -> None:
     for layer in plan.layers:
         if layer.needs_two and not layer.frozen:
             cause = "batch_size=1" if n > 1 else "a single image"
-            named = plan.note or layer.kind == "module"
+            named = plan.note or layer.ready_made
             otherwise = "" if named else ", normalization=None, or fewer blocks"
             raise ValueError(
                 f"{cause} leaves one value for the batch statistics of {layer.name}, whose maps are 1×1; use "

@@ -13,7 +13,8 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn.architectures._build import ImageNetwork
-from sklearn_cnn.architectures._plan import Layer, Plan
+from sklearn_cnn.architectures._layer import Layer
+from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.estimators._html import ShowsPlan
 from sklearn_cnn.estimators._network import NetworkRecipe, PicklesNetwork, fitted_estimator, unchanged_on_failure
 from sklearn_cnn.estimators._sample import check_range, warn_of_another_range
@@ -161,7 +162,6 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
         check_range(*statistics.range, "float32")
         if isinstance(self.architecture, str):
             trained, network, plan, drawn = self._make(self.architecture, statistics)
-            architecture = self.architecture
         else:
             trained = fitted_estimator(self.architecture, "architecture")
             if trained.image_shape_.channels_first != self.image_shape_.channels_first:
@@ -170,7 +170,6 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
                     f"{trained.image_shape_}."
                 )
             network, plan, drawn = deepcopy(trained.module_), trained.plan_, frozenset[str]()
-            architecture = trained._architecture
         row = _row(plan, self.layer)
         _refuse_drawn(plan, row, drawn)
         self._pixel_range = statistics.range if trained is None else trained._pixel_range
@@ -179,7 +178,6 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
         self.module_ = network.to(device).eval()
         self.device_ = str(device)
         shape = row.output_shape
-        self._architecture = architecture
         self._pooled = self.layer == "embedding" and len(shape) == 3
         self._n_features_out = int(shape[0] if self._pooled else np.prod(shape))
         return self
