@@ -237,7 +237,7 @@ def _network(parameters: Parameters, given: Given, design: Design, earlier: Fitt
     """The network with its first weights, or a copy of the fitted one."""
     double = design.precision == "float64"
     if earlier is not None:
-        network = blank_network(design.plan, given.image_shape, double=double)[0]
+        network = blank_network(design.plan, given.image_shape, double=double)
         network.load_state_dict(earlier.network.state_dict())
     else:
         if parameters.weights is None and any(
@@ -255,7 +255,7 @@ def _network(parameters: Parameters, given: Given, design: Design, earlier: Fitt
 
 def _copy_of(network: ImageNetwork, given: Given, design: Design) -> ImageNetwork:
     """A network apart with the same numbers, as it predicts."""
-    copy = blank_network(design.plan, given.image_shape, double=design.precision == "float64")[0]
+    copy = blank_network(design.plan, given.image_shape, double=design.precision == "float64")
     copy.load_state_dict(network.state_dict())
     return copy.to(given.device).eval()
 
@@ -300,7 +300,7 @@ def _net(parameters: Parameters, request: Request, given: Given, design: Design,
     """The skorch net that holds network, loss, optimiser and callbacks."""
     rate = parameters.lr
     if rate == "auto":
-        rate = auto_lr(parameters.optimizer, recipe_of(parameters).lr_share)
+        rate = auto_lr(parameters.optimizer, design.plan.lr_share)
     return make_net(
         given.task.name,
         network,

@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn.architectures._plan import Plan
+from sklearn_cnn.estimators._task import Indicators, Labels, Numbers
 from sklearn_cnn.exceptions import ModelFileError
 from sklearn_cnn.persistence._classes import CLASSES, SavedClass, check_fitted, class_of
 from sklearn_cnn.persistence._plans import tensor_shapes
