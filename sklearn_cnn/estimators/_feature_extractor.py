@@ -13,7 +13,8 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn.architectures._build import ImageNetwork
-from sklearn_cnn.architectures._plan import Layer, Plan
+from sklearn_cnn.architectures._layer import Layer
+from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.estimators._fitted import take_over
 from sklearn_cnn.estimators._html import ShowsPlan
 from sklearn_cnn.estimators._network import NetworkRecipe, PicklesNetwork, fitted_estimator

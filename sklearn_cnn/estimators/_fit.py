@@ -136,7 +136,7 @@ def _check_batches(plan: Plan, n: int, batch_size: int) -> None:
     for layer in plan.layers:
         if layer.needs_two and not layer.frozen:
             cause = "batch_size=1" if n > 1 else "a single image"
-            otherwise = "" if plan.note or layer.kind == "module" else ", normalization=None, or fewer blocks"
+            otherwise = "" if plan.note or layer.ready_made else ", normalization=None, or fewer blocks"
             raise ValueError(
                 f"{cause} leaves one value for the batch statistics of {layer.name}, whose maps are 1×1; use "
                 f"batch_size >= 2 and at least 2 images{otherwise}."
@@ -237,7 +237,7 @@ def _network(parameters: Parameters, given: Given, design: Design, earlier: Fitt
     """The network with its first weights, or a copy of the fitted one."""
     double = design.precision == "float64"
     if earlier is not None:
-        network = blank_network(design.plan, given.image_shape, double=double)[0]
+        network = blank_network(design.plan, given.image_shape, double=double)
         network.load_state_dict(earlier.network.state_dict())
     else:
         if parameters.weights is None and any(
@@ -255,7 +255,7 @@ def _network(parameters: Parameters, given: Given, design: Design, earlier: Fitt
 
 def _copy_of(network: ImageNetwork, given: Given, design: Design) -> ImageNetwork:
     """A network apart with the same numbers, as it predicts."""
-    copy = blank_network(design.plan, given.image_shape, double=design.precision == "float64")[0]
+    copy = blank_network(design.plan, given.image_shape, double=design.precision == "float64")
     copy.load_state_dict(network.state_dict())
     return copy.to(given.device).eval()
 
@@ -300,7 +300,7 @@ def _net(parameters: Parameters, request: Request, given: Given, design: Design,
     """The skorch net that holds network, loss, optimiser and callbacks."""
     rate = parameters.lr
     if rate == "auto":
-        rate = auto_lr(parameters.optimizer, recipe_of(parameters).lr_share)
+        rate = auto_lr(parameters.optimizer, design.plan.lr_share)
     return make_net(
         given.task.name,
         network,
