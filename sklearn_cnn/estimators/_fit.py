@@ -136,7 +136,7 @@ def _check_batches(plan: Plan, n: int, batch_size: int) -> None:
     for layer in plan.layers:
         if layer.needs_two and not layer.frozen:
             cause = "batch_size=1" if n > 1 else "a single image"
-            otherwise = "" if plan.note or layer.kind == "module" else ", normalization=None, or fewer blocks"
+            otherwise = "" if plan.note or layer.ready_made else ", normalization=None, or fewer blocks"
             raise ValueError(
                 f"{cause} leaves one value for the batch statistics of {layer.name}, whose maps are 1×1; use "
                 f"batch_size >= 2 and at least 2 images{otherwise}."

@@ -19,7 +19,7 @@ class Fitted:
     Attributes
     ----------
     reading : mapping of str to object
-        What was learned from the form of X: ``image_shape_``, ``n_features_in_`` and, of a frame, ``feature_names_in_``.
+        The form of X: ``image_shape_``, ``n_features_in_`` and, of a frame, ``feature_names_in_``.
     pixel_range : (float, float)
         Smallest and largest pixel of all training images so far.
     task : Task

@@ -202,9 +202,7 @@ def _sample_of(images: ImageSource, targets: NDArray[Any], sample_weight: Any) -
     return Sample(images, targets, weights, np.arange(n))
 
 
-def _read_validation(
-    parameters: Parameters, validation: Data, reading: dict[str, Any], task: Task
-) -> Sample | None:
+def _read_validation(parameters: Parameters, validation: Data, reading: dict[str, Any], task: Task) -> Sample | None:
     if validation.X is None and validation.y is None:
         if validation.sample_weight is not None:
             raise ValueError("sample_weight_val was given without X_val and y_val.")
