@@ -31,11 +31,12 @@ from sklearn_cnn.estimators._network import (
 )
 from sklearn_cnn.estimators._run import describe_run
 from sklearn_cnn.estimators._sample import Sample, check_range, check_weights, survey, warn_of_another_range
+from sklearn_cnn.images._containers import refuse_unreadable
 from sklearn_cnn.images._moments import Moments
-from sklearn_cnn.images._reading import read_images, refuse_unreadable
+from sklearn_cnn.images._reading import read_for as read_images
 from sklearn_cnn.images._shape import ImageShape, parse_image_shape
 from sklearn_cnn.images._source import ImageSource
-from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
+from sklearn_cnn.preprocessing._augmenter import ImageAugmenter, augmented
 from sklearn_cnn.training._batches import Batches, batch_bounds
 from sklearn_cnn.training._checkpoint import Checkpoint
 from sklearn_cnn.training._device import resolve_device, resolve_precision
@@ -239,7 +240,7 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator, me
             sample, held_out = self._hold_out(sample, seed)
         self._scale_targets(sample, held_out, reset=not course.resume)
         if self.augmenter is not None:
-            sample.images = self.augmenter._augment(sample.images, seen_by_numpy=False)
+            sample.images = augmented(self.augmenter, sample.images, seen_by_numpy=False)
         check_callbacks(self.skorch_callbacks, lr_schedule=self.lr_schedule, has_validation=held_out is not None)
         return _Given(sample, held_out, device, seed, checkpoint)
 

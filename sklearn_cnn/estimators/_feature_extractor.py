@@ -17,8 +17,9 @@ from sklearn_cnn.architectures._plan import Layer, Plan
 from sklearn_cnn.estimators._html import ShowsPlan
 from sklearn_cnn.estimators._network import NetworkRecipe, PicklesNetwork, fitted_estimator, unchanged_on_failure
 from sklearn_cnn.estimators._sample import check_range, warn_of_another_range
+from sklearn_cnn.images._containers import refuse_unreadable
 from sklearn_cnn.images._moments import Moments
-from sklearn_cnn.images._reading import read_images, refuse_unreadable
+from sklearn_cnn.images._reading import read_for as read_images
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.training._device import resolve_device
 from sklearn_cnn.training._inference import predict_outputs, prediction_batch_size
@@ -79,7 +80,8 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
     Notes
     -----
     Pixels are standardised by the mean and deviation that the weights were trained with; for random weights by
-    those of the images seen in `fit`. White is taken to be 255 where pixels above 1 were seen in `fit`, else 1.
+    those of the images seen in `fit`. White is 1 where no pixel seen in `fit` is above 1. Otherwise it is the largest
+    integer of as many bits as the largest pixel has, at least 8: 255, or 4095 for images of 12 bits.
 
     Examples
     --------

@@ -30,7 +30,7 @@ from sklearn_cnn.architectures._modules import (
 from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.architectures._spec import auto_filters, conv_architecture
 from sklearn_cnn.architectures._weights import differences, load_weights, read_weights, refuse_faults
-from sklearn_cnn.images._moments import Moments
+from sklearn_cnn.images._moments import Moments, white_of
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.training._device import available_devices
 
@@ -192,9 +192,7 @@ class NetworkRecipe:
         trained = backbone or self._entry
         if trained is None or self.weights is None or low < 0:  # below 0: normalised before
             return statistics.center, statistics.std
-        # Of integers of so many bits, 8 at least.
-        white = 2.0 ** max(8, int(high).bit_length()) - 1 if high > 1 else 1.0
-        own = [np.asarray(values) * white for values in (trained.mean, trained.std)]
+        own = [np.asarray(values) * white_of(high) for values in (trained.mean, trained.std)]
         n_channels = len(statistics.center)
         if n_channels != len(trained.mean):
             own = [np.full(n_channels, values.mean()) for values in own]
