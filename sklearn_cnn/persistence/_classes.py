@@ -1,5 +1,6 @@
 """The classes of estimators that a saved model can hold, and the attributes of each when it is fitted."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -19,37 +20,24 @@ from sklearn_cnn.estimators._feature_extractor import CNNFeatureExtractor
 from sklearn_cnn.estimators._regressor import CNNRegressor
 from sklearn_cnn.images._moments import REDUCED, Moments
 from sklearn_cnn.images._shape import ImageShape
-from sklearn_cnn.persistence._untrusted import is_flag, is_size, is_text, malformed
+from sklearn_cnn.persistence._untrusted import is_size, malformed
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 from sklearn_cnn.preprocessing._normalizer import ImageNormalizer
 from sklearn_cnn.preprocessing._reader import ImageReader
 
 Fitted = Mapping[str, Any]
 Sizes = dict[str, int]
-Check = Callable[[Any, Sizes], bool]
+Check = Callable[[Any, Sizes], Any]
 """Whether a value is allowed for an attribute. Lengths of axes are kept by name, and must agree."""
 
 
 @dataclass(frozen=True)
 class SavedClass:
-    """A class that saved models hold.
-
-    Attributes
-    ----------
-    cls : type
-        The class.
-    fitted : mapping of str to callable
-        The fitted attributes and the check of each.
-    agree : callable
-        ``fitted -> bool``: whether the attributes match each other.
-    optional : tuple of str
-        The attributes that a fitted estimator need not have.
-    """
+    """A class that saved models hold, the check of each fitted attribute, and whether all of them match."""
 
     cls: type
     fitted: Mapping[str, Check]
     agree: Callable[[Fitted], bool] = lambda fitted: True
-    optional: tuple[str, ...] = ("feature_names_in_", "_sklearn_output_config", "size_")
 
     @property
     def own(self) -> bool:
@@ -60,35 +48,29 @@ class SavedClass:
 # Checks of one value.
 
 
+def _agree(sizes: Sizes, **found: int) -> bool:
+    return all(sizes.setdefault(axis, n) == n for axis, n in found.items())
+
+
 def _numbers(*axes: str) -> Check:
     """An array of numbers with axes of these names."""
 
     def check(value: Any, sizes: Sizes) -> bool:
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or value.ndim != len(axes):
             return False
-        return all(sizes.setdefault(axis, n) == n for axis, n in zip(axes, value.shape, strict=True))
+        return _agree(sizes, **dict(zip(axes, value.shape, strict=True)))
 
     return check
 
 
 def _any_of(*checks: Check) -> Check:
-    def check(value: Any, sizes: Sizes) -> bool:
-        for one in checks:
-            agreed = dict(sizes)
-            if one(value, agreed):
-                sizes.update(agreed)
-                return True
-        return False
-
-    return check
+    return lambda value, sizes: any(check(value, sizes) for check in checks)
 
 
-def _each(kind: type, check: Check, length: int | None = None) -> Check:
-    """A list or tuple of values that pass a check."""
+def _each(kind: type, check: Check, *lengths: int) -> Check:
+    """A list or tuple, of this length if there is one, whose values pass a check."""
     return lambda value, sizes: (
-        isinstance(value, kind)
-        and length in (None, len(value))  # type: ignore[arg-type]  # of lists and tuples
-        and all(check(entry, sizes) for entry in value)  # type: ignore[attr-defined]  # likewise
+        type(value) is kind and (not lengths or len(value) in lengths) and all(check(entry, sizes) for entry in value)
     )
 
 
@@ -96,42 +78,45 @@ def _passes(test: Callable[[Any], bool]) -> Check:
     return lambda value, sizes: test(value)
 
 
-def _is(kind: type) -> Check:
-    return lambda value, sizes: isinstance(value, kind)
-
-
 def _length(axis: str) -> Check:
     """An integer that is the length of an axis."""
-    return lambda value, sizes: _whole(value, sizes) and sizes.setdefault(axis, int(value)) == value
+    return lambda value, sizes: _whole(value, sizes) and _agree(sizes, **{axis: int(value)})
 
 
-def _labels(value: Any, sizes: Sizes) -> bool:
-    if not isinstance(value, np.ndarray) or value.ndim != 1 or len(value) == 0:
-        return False
-    return bool(np.array_equal(np.unique(value), value))
+def _labels(axis: str) -> Check:
+    """Different labels in order, one for each place on an axis."""
+    return lambda value, sizes: (
+        _is_vector(value) and np.array_equal(np.unique(value), value) and _agree(sizes, **{axis: len(value)})
+    )
+
+
+def _is_vector(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim == 1 and len(value) > 0
 
 
 def _names(value: Any, sizes: Sizes) -> bool:
-    if not isinstance(value, np.ndarray) or value.ndim != 1 or value.dtype != object:
-        return False
-    return all(map(is_text, value)) and sizes.setdefault("features", len(value)) == len(value)
+    texts = _is_vector(value) and value.dtype == object and all(isinstance(name, str) for name in value)
+    return texts and _agree(sizes, features=len(value))
 
 
 def _image_shape(value: Any, sizes: Sizes) -> bool:
-    return isinstance(value, ImageShape) and sizes.setdefault("features", value.n_values) == value.n_values
+    if not isinstance(value, ImageShape) or value.n_values == 0 or value.axes not in ("hw", "hwc", "chw"):
+        return False
+    c, h, w = value.channels_first
+    return (c == 1 or "c" in value.axes) and _agree(sizes, c=c, h=h, w=w, features=value.n_values)
 
 
-def _device(value: Any, sizes: Sizes) -> bool:
-    kind, _, index = value.partition(":") if isinstance(value, str) else ("", "", "")
-    return kind in ("cpu", "cuda", "mps") and (index == "" or (index.isdecimal() and len(index) < 4))
+def _plan(value: Any, sizes: Sizes) -> bool:
+    if not isinstance(value, Plan) or len(value.output_shape) != 1:
+        return False
+    c, h, w = value.input_shape
+    return _agree(sizes, c=c, h=h, w=w, outputs=value.output_shape[0])
 
 
-def _texts(value: Any, sizes: Sizes) -> bool:
-    return isinstance(value, dict) and all(is_text(text) for pair in value.items() for text in pair)
-
-
-def _history(value: Any, sizes: Sizes) -> bool:
-    return isinstance(value, dict) and all(map(is_text, value))
+def _weights(value: Any, sizes: Sizes) -> bool:
+    """The tensors of a network, all of one float dtype but for counters."""
+    dtypes = {array.dtype.name for array in value.values()} if isinstance(value, dict) else set()
+    return len(dtypes & {"float32", "float64"}) == 1 and dtypes <= {"float32", "float64", *_COUNTERS}
 
 
 def _moments(value: Any, sizes: Sizes) -> bool:
@@ -143,36 +128,23 @@ def _moments(value: Any, sizes: Sizes) -> bool:
 
 
 _none = _passes(lambda value: value is None)
-_anything = _passes(lambda value: True)
-_flag = _passes(is_flag)
-_text = _passes(is_text)
+_flag = _passes(lambda value: isinstance(value, bool))
+_text = _passes(lambda value: isinstance(value, str))
+_texts = _passes(
+    lambda value: isinstance(value, dict) and all(isinstance(t, str) for pair in value.items() for t in pair)
+)
 _number = _passes(lambda value: isinstance(value, int | float | np.number) and not isinstance(value, bool))
 _whole = _passes(lambda value: is_size(value.item() if isinstance(value, np.integer) else value))
+_device = _passes(lambda value: isinstance(value, str) and re.fullmatch(r"(cpu|cuda|mps)(:[0-9]{1,3})?", value))
+_record = _passes(lambda value: isinstance(value, dict) and all(isinstance(key, str) for key in value))
 
 
 # Checks of several values.
 
 
-def _network_agrees(fitted: Fitted) -> bool:
-    """Whether the plan is for such images and the weights have the dtypes of a network."""
-    if fitted["plan_"].input_shape != fitted["image_shape_"].channels_first:
-        return False
-    dtypes = {value.dtype for value in fitted["module_"].values()}
-    floats = {dtype.name for dtype in dtypes if dtype.kind == "f"}
-    others = {dtype.name for dtype in dtypes if dtype.kind != "f"}
-    return floats in ({"float32"}, {"float64"}) and others <= {"int64", "int32", "bool", "uint8"}
-
-
 def _classifier_agrees(fitted: Fitted) -> bool:
     classes = fitted["classes_"]
-    if fitted["plan_"].output_shape != (len(classes),):
-        return False
-    numbered = np.array_equal(classes, np.arange(len(classes)))
-    return (numbered or fitted["task_"] == "multiclass") and _network_agrees(fitted)
-
-
-def _regressor_agrees(fitted: Fitted) -> bool:
-    return fitted["plan_"].output_shape == (fitted["n_outputs_"],) and _network_agrees(fitted)
+    return fitted["task_"] == "multiclass" or np.array_equal(classes, np.arange(len(classes)))
 
 
 def _extractor_agrees(fitted: Fitted) -> bool:
@@ -180,7 +152,7 @@ def _extractor_agrees(fitted: Fitted) -> bool:
     shape, pooled = shapes.get(fitted["layer_"], ()), fitted["pooled_"]
     if not shape or (pooled and len(shape) != 3):
         return False
-    return fitted["_n_features_out"] == (shape[0] if pooled else prod(shape)) and _network_agrees(fitted)
+    return fitted["_n_features_out"] == (shape[0] if pooled else prod(shape))
 
 
 def _normalizer_agrees(fitted: Fitted) -> bool:
@@ -199,14 +171,21 @@ def _rows_are_classes(fitted: Fitted) -> bool:
     return n_classes > 1 and len(fitted["coef_"]) in ((1, 2) if n_classes == 2 else (n_classes,))
 
 
+_COUNTERS = ("int64", "int32", "bool", "uint8")
+_MAY_LACK = ("feature_names_in_", "_sklearn_output_config", "size_")
+
+_FEATURES = _numbers("features")
+_MAYBE_FEATURES = _any_of(_none, _FEATURES)
+_BIAS = _any_of(_numbers("rows"), _number)
+_CURVE = _any_of(_none, _each(list, _any_of(_none, _number)))
+
 _OUTPUT = {"_sklearn_output_config": _texts}
 _ROWS = {"n_features_in_": _length("features"), "feature_names_in_": _names}
 _IMAGES = {**_ROWS, "image_shape_": _image_shape}
-_CURVE = _any_of(_none, _each(list, _any_of(_none, _number)))
 _NETWORK: dict[str, Check] = {
     **_IMAGES,
-    "plan_": _is(Plan),
-    "module_": _is(dict),
+    "plan_": _plan,
+    "module_": _weights,
     "device_": _device,
     "pixel_range_": _each(tuple, _number, 2),
 }
@@ -214,102 +193,66 @@ _TRAINED: dict[str, Check] = {
     **_NETWORK,
     "batch_size_": _whole,
     "precision_": _passes(lambda value: value in ("float32", "bfloat16", "float64")),
-    "history_": _each(list, _history),
+    "history_": _each(list, _record),
     "n_iter_": _whole,
     **dict.fromkeys(("loss_curve_", "validation_loss_curve_", "validation_scores_"), _CURVE),
     "best_epoch_": _any_of(_none, _whole),
 }
-_SCALED = {**_ROWS, **_OUTPUT, "n_samples_seen_": _any_of(_number, _numbers("features"))}
-_BIAS = _any_of(_numbers("rows"), _number)
-_LINES = {**_ROWS, "classes_": _labels, "coef_": _numbers("rows", "features"), "intercept_": _BIAS}
+_CLASSIFIER = {"classes_": _labels("outputs"), "task_": _passes(lambda value: value in ("multiclass", "multilabel"))}
+_REGRESSOR = {
+    "n_outputs_": _length("outputs"),
+    **dict.fromkeys(("target_mean_", "target_scale_"), _numbers("outputs")),
+    "task_": _passes(lambda value: value == "regression"),
+}
+_EXTRACTOR = {"layer_": _text, "pooled_": _flag, "_n_features_out": _whole}
+_NORMALIZER = {
+    "_moments": _any_of(_none, _moments),
+    "n_samples_seen_": _whole,
+    **dict.fromkeys(("offset_", "scale_"), _passes(lambda value: True)),  # see _normalizer_agrees
+}
+_SCALER = {**_ROWS, **_OUTPUT, "n_samples_seen_": _any_of(_number, _FEATURES)}
+_PCA = {
+    "_fit_svd_solver": _text,
+    "mean_": _FEATURES,
+    "noise_variance_": _number,
+    "n_samples_": _whole,
+    "n_components_": _length("components"),
+    "components_": _numbers("components", "features"),
+    **dict.fromkeys(("explained_variance_", "explained_variance_ratio_", "singular_values_"), _numbers("components")),
+}
+_LINES = {**_ROWS, "classes_": _labels("classes"), "coef_": _numbers("rows", "features"), "intercept_": _BIAS}
+_RIDGE = {
+    "coef_": _any_of(_FEATURES, _numbers("rows", "features")),
+    "n_iter_": _any_of(_none, _numbers("targets")),
+    "solver_": _text,
+    "intercept_": _BIAS,
+}
 
-CLASSES: dict[str, SavedClass] = {
-    entry.cls.__name__: entry
-    for entry in (
-        SavedClass(
-            CNNClassifier,
-            {
-                **_TRAINED,
-                "classes_": _labels,
-                "task_": _passes(lambda value: value in ("multiclass", "multilabel")),
-            },
-            _classifier_agrees,
-        ),
-        SavedClass(
-            CNNRegressor,
-            {
-                **_TRAINED,
-                "n_outputs_": _length("outputs"),
-                "target_mean_": _numbers("outputs"),
-                "target_scale_": _numbers("outputs"),
-                "task_": _passes(lambda value: value == "regression"),
-            },
-            _regressor_agrees,
-        ),
-        SavedClass(
-            CNNFeatureExtractor,
-            {**_NETWORK, **_OUTPUT, "layer_": _text, "pooled_": _flag, "_n_features_out": _whole},
-            _extractor_agrees,
-        ),
-        SavedClass(
-            ImageNormalizer,
-            {
-                **_IMAGES,
-                **_OUTPUT,
-                "_moments": _any_of(_none, _moments),
-                "n_samples_seen_": _whole,
-                "offset_": _anything,  # its shape follows from other attributes, see _normalizer_agrees
-                "scale_": _anything,
-            },
-            _normalizer_agrees,
-        ),
+# Of scikit-learn, classes whose fitted attributes are a few arrays that NumPy alone computes with. The compiled code of
+# SVC and of trees follows indices without checking them, so a file could make it read other memory.
+CLASSES: dict[Any, SavedClass] = {
+    saved.cls.__name__: saved
+    for saved in (
+        SavedClass(CNNClassifier, {**_TRAINED, **_CLASSIFIER}, _classifier_agrees),
+        SavedClass(CNNRegressor, {**_TRAINED, **_REGRESSOR}),
+        SavedClass(CNNFeatureExtractor, {**_NETWORK, **_OUTPUT, **_EXTRACTOR}, _extractor_agrees),
+        SavedClass(ImageNormalizer, {**_IMAGES, **_OUTPUT, **_NORMALIZER}, _normalizer_agrees),
         SavedClass(ImageAugmenter, {**_IMAGES, **_OUTPUT}),
         SavedClass(ImageReader, {"size_": _each(tuple, _whole, 2), **_OUTPUT}),
-        # Of scikit-learn, classes whose fitted attributes are a few arrays that NumPy alone computes with. The compiled
-        # code of SVC and of trees follows indices without checking them, so a file could make it read other memory.
         SavedClass(Pipeline, {}),
         SavedClass(FrozenEstimator, {}),
-        SavedClass(
-            StandardScaler,
-            {**_SCALED, **dict.fromkeys(("mean_", "var_", "scale_"), _any_of(_none, _numbers("features")))},
-        ),
+        SavedClass(StandardScaler, {**_SCALER, **dict.fromkeys(("mean_", "var_", "scale_"), _MAYBE_FEATURES)}),
         SavedClass(
             MinMaxScaler,
-            {
-                **_SCALED,
-                **dict.fromkeys(("min_", "scale_", "data_min_", "data_max_", "data_range_"), _numbers("features")),
-            },
+            {**_SCALER, **dict.fromkeys(("min_", "scale_", "data_min_", "data_max_", "data_range_"), _FEATURES)},
         ),
-        SavedClass(
-            PCA,
-            {
-                **_ROWS,
-                **_OUTPUT,
-                "_fit_svd_solver": _text,
-                "mean_": _numbers("features"),
-                "noise_variance_": _number,
-                "n_samples_": _whole,
-                "n_components_": _length("components"),
-                "components_": _numbers("components", "features"),
-                **dict.fromkeys(
-                    ("explained_variance_", "explained_variance_ratio_", "singular_values_"), _numbers("components")
-                ),
-            },
-        ),
+        SavedClass(PCA, {**_ROWS, **_OUTPUT, **_PCA}),
         SavedClass(LogisticRegression, {**_LINES, "n_iter_": _numbers("runs")}, _rows_are_classes),
         SavedClass(LinearSVC, {**_LINES, "n_iter_": _whole}, _rows_are_classes),
-        SavedClass(
-            Ridge,
-            {
-                **_ROWS,
-                "coef_": _any_of(_numbers("features"), _numbers("rows", "features")),
-                "n_iter_": _any_of(_none, _numbers("targets")),
-                "solver_": _text,
-                "intercept_": _BIAS,
-            },
-        ),
+        SavedClass(Ridge, {**_ROWS, **_RIDGE}),
     )
 }
+"""The classes, by name."""
 
 
 def class_of(estimator: Any, path: str) -> SavedClass:
@@ -320,9 +263,9 @@ def class_of(estimator: Any, path: str) -> SavedClass:
     TypeError
         For a class that saved models do not hold; the message has the path.
     """
-    entry = CLASSES.get(type(estimator).__name__)
-    if entry is not None and type(estimator) is entry.cls:
-        return entry
+    saved = CLASSES.get(type(estimator).__name__)
+    if saved is not None and type(estimator) is saved.cls:
+        return saved
     best = " Save its best_estimator_." if hasattr(estimator, "best_estimator_") else ""
     raise TypeError(
         f"{path} is of type {type(estimator).__name__}, which a saved model cannot hold; it holds "
@@ -330,7 +273,7 @@ def class_of(estimator: Any, path: str) -> SavedClass:
     )
 
 
-def check_fitted(entry: SavedClass, fitted: Fitted) -> None:
+def check_fitted(saved: SavedClass, fitted: Fitted) -> None:
     """Refuse attributes that no fitted estimator of a class has.
 
     Raises
@@ -338,14 +281,12 @@ def check_fitted(entry: SavedClass, fitted: Fitted) -> None:
     ModelFileError
         With the first of them.
     """
-    name = entry.cls.__name__
-    missing = [key for key in entry.fitted if key not in fitted and key not in entry.optional]
-    unknown = [key for key in fitted if key not in entry.fitted]
-    if missing or unknown:
-        raise malformed(f"{name} has no {missing[0]}" if missing else f"{name} has no attribute {unknown[0][:40]!r}")
-    sizes: Sizes = {}
-    for key, check in entry.fitted.items():
+    name, sizes = saved.cls.__name__, Sizes()
+    for key in (*saved.fitted, *fitted):
+        if key not in saved.fitted or (key not in fitted and key not in _MAY_LACK):
+            raise malformed(f"{name} {'has no' if key in saved.fitted else 'has the unknown'} attribute {key[:40]!r}")
+    for key, check in saved.fitted.items():
         if key in fitted and not check(fitted[key], sizes):
-            raise malformed(f"{key} of {name} is not allowed: its type, shape or value is that of no such attribute")
-    if not entry.agree(fitted):
+            raise malformed(f"the attribute {key} of {name} has an impossible type, shape or value")
+    if not saved.agree(fitted):
         raise malformed(f"the attributes of {name} do not match each other")

@@ -7,9 +7,9 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from sklearn_cnn._optional import import_optional
 from sklearn_cnn._writing import check_path, write_whole
 from sklearn_cnn.estimators._classifier import CNNClassifier
-from sklearn_cnn.estimators._feature_extractor import CNNFeatureExtractor
+from sklearn_cnn.estimators._feature_extractor import CNNFeatureExtractor, features_of
 from sklearn_cnn.estimators._network import fitted_steps
 from sklearn_cnn.estimators._regressor import CNNRegressor
 from sklearn_cnn.images._shape import ImageShape
@@ -99,17 +99,8 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     write_whole(os.fspath(path), model.SerializeToString())
 
 
-@dataclass(frozen=True)
-class _Ending:
-    """How the outputs of a network become predictions.
-
-    Attributes
-    ----------
-    outputs : tuple of str
-        Their names in the file.
-    predict : callable
-        From what the network gives.
-    """
+class _Ending(NamedTuple):
+    """The outputs of a file by name, and how they follow from those of the network."""
 
     outputs: tuple[str, ...]
     predict: Callable[[Tensor], tuple[Tensor, ...]]
@@ -117,13 +108,14 @@ class _Ending:
 
 def _ending(estimator: Any) -> _Ending:
     if isinstance(estimator, CNNFeatureExtractor):
-        return _Ending(("features",), lambda maps: (estimator._of_maps(maps),))
-    if isinstance(estimator, CNNRegressor):
+        return _Ending(("features",), lambda maps: (features_of(maps, pooled=estimator.pooled_),))
+    task = estimator.task_
+    if task.name == "regression":
         # In float64, as predict does: float32 would round a target of 1e9 + 1 away.
-        mean, scale = torch.from_numpy(estimator.target_mean_), torch.from_numpy(estimator.target_scale_)
-        shape = (-1,) if estimator.n_outputs_ == 1 else (-1, estimator.n_outputs_)
+        mean, scale = torch.from_numpy(task.mean), torch.from_numpy(task.scale)
+        shape = (-1,) if task.n_outputs == 1 else (-1, task.n_outputs)
         return _Ending(("predictions",), lambda outputs: ((outputs.double() * scale + mean).reshape(shape),))
-    if estimator._task == "multilabel":
+    if task.name == "multilabel":
         return _Ending(("probabilities",), lambda logits: (logits.sigmoid(),))
     return _Ending(("probabilities", "index"), lambda logits: (logits.softmax(dim=1), logits.argmax(dim=1)))
 
@@ -250,10 +242,8 @@ def _describe(model: Any, estimator: Any) -> None:
         noted.ClearField("doc_string")
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "n"
-    facts = {
-        "task": getattr(estimator, "_task", "features"),
-        "image_shape": asdict(estimator.image_shape_),
-    }
+    task = "features" if isinstance(estimator, CNNFeatureExtractor) else estimator.task_.name
+    facts = {"task": task, "image_shape": asdict(estimator.image_shape_)}
     if isinstance(estimator, CNNClassifier):
         facts["classes"] = _plain(estimator.classes_)
     del model.metadata_props[:]

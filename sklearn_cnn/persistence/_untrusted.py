@@ -1,9 +1,11 @@
-"""Untrusted JSON: parsed strictly, and checked field by field."""
+"""Untrusted JSON: parsed strictly, and read as values of known types."""
 
 import json
-from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import is_dataclass
 from math import isfinite
-from typing import Any, NoReturn
+from types import UnionType
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from sklearn_cnn.exceptions import ModelFileError
 
@@ -20,19 +22,7 @@ def malformed(what: str) -> ModelFileError:
 
 
 def parse(content: bytes, what: str) -> Any:
-    """Parse JSON. Numbers must be finite and keys unique.
-
-    Parameters
-    ----------
-    content : bytes
-        The text, in ASCII.
-    what : str
-        The name of the text in messages.
-
-    Returns
-    -------
-    object
-        None, bools, numbers, strings, lists and dicts.
+    """Parse JSON in ASCII, with finite numbers and unique keys. Messages call it `what`.
 
     Raises
     ------
@@ -41,120 +31,72 @@ def parse(content: bytes, what: str) -> Any:
     """
     if len(content) > LONGEST:
         raise malformed(f"{what} has {len(content):,} bytes, more than the limit of {LONGEST:,}")
+    hooks: dict[str, Any] = {"parse_constant": _constant, "parse_float": _float, "parse_int": _int}
     try:
-        return json.loads(
-            content.decode("ascii"),
-            object_pairs_hook=_table,
-            parse_constant=_constant,
-            parse_float=_float,
-            parse_int=_int,
-        )
-    except _Refused as error:
+        return json.loads(content.decode("ascii"), object_pairs_hook=_table, **hooks)
+    except ModelFileError as error:
         raise malformed(f"{what} has {error}") from None
     except (ValueError, RecursionError) as error:
         raise malformed(f"{what} is not valid JSON ({type(error).__name__})") from None
 
 
-class _Refused(Exception):
-    pass
-
-
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
-        raise _Refused("a duplicate key")
+        raise ModelFileError("a duplicate key")
     return table
 
 
 def _constant(text: str) -> NoReturn:
-    raise _Refused(f"{text}, which is not JSON")
+    raise ModelFileError(f"{text}, which is not JSON")
 
 
 def _float(text: str) -> float:
     value = float(text)
     if not isfinite(value):
-        raise _Refused("a number too large for a float")
+        raise ModelFileError("a number too large for a float")
     return value
 
 
 def _int(text: str) -> int:
     # The length first: the time int() takes grows with the square of the number of digits.
     if len(text) > 20 or not LOWEST <= int(text) <= HIGHEST:
-        raise _Refused("an integer of more than 64 bits")
+        raise ModelFileError("an integer of more than 64 bits")
     return int(text)
 
 
-# Checks of parsed values.
-
-Check = Callable[[Any], bool]
-
-
-def is_text(value: Any) -> bool:
-    """Whether a value is a string."""
-    return isinstance(value, str)
-
-
-def is_flag(value: Any) -> bool:
-    """Whether a value is a bool."""
-    return isinstance(value, bool)
-
-
 def is_size(value: Any) -> bool:
-    """Whether a value is an int from 0 to the largest number of bytes a file can have."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**48
+    """Whether a value is an int from 0 to more bytes than a file has."""
+    return type(value) is int and 0 <= value < 2**48
 
 
-def is_side(value: Any) -> bool:
-    """Whether a value is an int from 1 to what the constructors of torch take."""
-    return is_size(value) and 0 < value < 2**31
+def read_as(hint: Any, value: Any, what: str) -> Any:
+    """Read parsed JSON as a value of a type. Messages call it `what`.
 
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a float."""
-    return isinstance(value, float)
-
-
-def one_of(*values: Any) -> Check:
-    """Make the check for a few values, which are strings or None."""
-    return lambda value: (value is None or isinstance(value, str)) and value in values
-
-
-def list_of(check: Check, *lengths: int) -> Check:
-    """Make the check for a list, of one of the lengths if there are any."""
-    return lambda value: (
-        isinstance(value, list) and (not lengths or len(value) in lengths) and all(map(check, value))
-    )
-
-
-def read_fields(content: Any, checks: Mapping[str, Check], what: str) -> dict[str, Any]:
-    """Check a JSON object field by field.
-
-    Parameters
-    ----------
-    content : object
-        From `parse`.
-    checks : mapping of str to callable
-        The check of each field; the object must have these fields and no other.
-    what : str
-        The name of the object in messages.
-
-    Returns
-    -------
-    dict
-        The fields, with lists as tuples.
+    The type is a dataclass, of which the JSON is an object of all fields; a tuple, of which it is a list; a union or
+    `Literal`; or ``int`` (0 or more), ``float``, ``bool``, ``str``, ``dict`` or None.
 
     Raises
     ------
     ModelFileError
-        For a missing or unknown field, and for one that does not pass its check.
+        For JSON of any other form.
     """
-    if not isinstance(content, dict) or set(content) != set(checks):
-        raise malformed(f"malformed {what}: expected the fields {', '.join(checks)}")
-    for name, check in checks.items():
-        if not check(content[name]):
-            raise malformed(f"malformed {what}: its {name} is not allowed")
-    return {name: _as_tuples(content[name]) for name in checks}
-
-
-def _as_tuples(value: Any) -> Any:
-    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
+    kind, args = get_origin(hint) or hint, get_args(hint)
+    if is_dataclass(hint) and isinstance(value, dict):
+        fields = get_type_hints(hint)
+        if set(fields) == set(value):
+            return kind(**{name: read_as(fields[name], entry, f"{what}: {name}") for name, entry in value.items()})
+    elif kind is tuple and isinstance(value, list):
+        kinds = args[:1] * len(value) if args[-1] is Ellipsis else args
+        if len(kinds) == len(value):
+            return tuple(read_as(entry_kind, entry, what) for entry_kind, entry in zip(kinds, value, strict=True))
+    elif kind in (Union, UnionType):
+        for option in args:
+            with suppress(ModelFileError):
+                return read_as(option, value, what)
+    elif kind is Literal:
+        if isinstance(value, str) and value in args:
+            return value
+    elif is_size(value) if kind is int else type(value) in (kind, int if kind is float else kind):
+        return value
+    raise malformed(f"malformed {what}: expected {hint}")
