@@ -1,7 +1,7 @@
 """Estimators as JSON, and back."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sklearn.base import BaseEstimator
@@ -29,19 +29,13 @@ _TASKS = {
 
 def check_all_fitted(estimator: Any) -> None:
     """Refuse an estimator, or a pipeline with a step, that is not fitted. Raises a NotFittedError."""
-    for part in _parts(estimator):
-        check_is_fitted(part)
-
-
-def _parts(estimator: Any) -> Iterator[Any]:
-    """The estimators that must be fitted for this one to be."""
     if isinstance(estimator, Pipeline):
         for _, step in estimator.steps:
-            yield from _parts(step)
+            check_all_fitted(step)
     elif isinstance(estimator, FrozenEstimator):
-        yield from _parts(estimator.estimator)
+        check_all_fitted(estimator.estimator)
     elif not (estimator is None or isinstance(estimator, str)):  # "passthrough"
-        yield estimator
+        check_is_fitted(estimator)
 
 
 def write_estimator(writer: ValueWriter, estimator: Any, path: str) -> dict[str, Any]:
@@ -104,7 +98,8 @@ def _write_fitted(writer: ValueWriter, saved: SavedClass, fitted: dict[str, Any]
         return {key: writer.tensor(value, f"{path}.{key}") for key, value in fitted.items()}
     # No tensors but the weights: the file of a network is a state dict for other programs.
     content = {key: writer.write(value, f"{path}.{key}") for key, value in fitted.items()}
-    return {**content, "module_": writer.network(weights, path)}
+    writer.network(weights, path, content)
+    return content
 
 
 def read_estimator(place: Callable[[str], str], reader: ValueReader, content: Any, depth: int) -> Any:

@@ -46,7 +46,7 @@ class ValueWriter:
     def __init__(self, write_estimator: Callable[["ValueWriter", Any, str], Any]) -> None:
         self._write_estimator = write_estimator
         self._tensors: dict[str, NDArray[Any]] = {}
-        self._networks: list[tuple[dict[str, str], Mapping[str, NDArray[Any]]]] = []
+        self._networks: list[tuple[Mapping[str, NDArray[Any]], str, dict[str, Any]]] = []
         self._n_bytes = 0  # of arrays in JSON
 
     def write(self, value: Any, path: str) -> Any:
@@ -85,21 +85,19 @@ class ValueWriter:
         self._tensors[name] = value
         return {"tensor": name}
 
-    def network(self, weights: Mapping[str, NDArray[Any]], path: str) -> dict[str, str]:
-        """Add the state dict of a network. `finish` completes what is returned."""
-        content = {"prefix": f"{_name(path)}." if _name(path) else ""}
-        self._networks.append((content, weights))
-        return content
+    def network(self, weights: Mapping[str, NDArray[Any]], path: str, content: dict[str, Any]) -> None:
+        """Add the state dict of a network, whose attributes are in `content`."""
+        self._networks.append((weights, f"{_name(path)}." if _name(path) else "", content))
 
     def finish(self) -> dict[str, NDArray[Any]]:
         """Return all tensors. Those of an only network have the names of its state dict, others a prefix."""
         tensors = dict(self._tensors)
-        for content, weights in self._networks:
-            if len(self._networks) == 1:
-                content["prefix"] = ""
-            while any(content["prefix"] + name in tensors for name in weights):
-                content["prefix"] += "'"
-            tensors.update({content["prefix"] + name: value for name, value in weights.items()})
+        for weights, own, content in self._networks:
+            prefix = own if len(self._networks) > 1 else ""
+            while any(prefix + name in tensors for name in weights):
+                prefix += "'"
+            tensors.update({prefix + name: value for name, value in weights.items()})
+            content["module_"] = prefix
         return tensors
 
     def _write_all(self, values: Any, path: str) -> list[Any]:
@@ -107,9 +105,6 @@ class ValueWriter:
 
     def _write_dict(self, value: dict[Any, Any], path: str) -> Any:
         return {"dict": [[self.write(key, path), self.write(entry, f"{path}.{key}")] for key, entry in value.items()]}
-
-    def _write_moments(self, value: Moments, path: str) -> Any:
-        return {"moments": [self.tensor(getattr(value, part), f"{path}.{part}") for part in _MOMENTS]}
 
     def _write_array(self, array: NDArray[Any], path: str) -> Any:
         if _is_transposed(array):
@@ -133,7 +128,9 @@ _WRITERS: dict[type, Callable[[Any, Any, str], Any]] = {
     np.ndarray: ValueWriter._write_array,
     torch.device: lambda writer, value, path: {"device": str(value)},
     ImageShape: lambda writer, value, path: {"image_shape": asdict(value)},
-    Moments: ValueWriter._write_moments,
+    Moments: lambda writer, value, path: {
+        "moments": [writer.tensor(getattr(value, part), f"{path}.{part}") for part in _MOMENTS]
+    },
     Plan: lambda writer, value, path: {"plan": write_plan(value, path)},
 }
 
@@ -206,9 +203,7 @@ class ValueReader:
 
     def network(self, content: Any, shapes: Shapes) -> dict[str, NDArray[Any]]:
         """Return the state dict of a network, whose tensors must have these names and shapes."""
-        prefix = content.get("prefix") if isinstance(content, dict) and len(content) == 1 else None
-        if not isinstance(prefix, str):
-            raise malformed("malformed network: expected a prefix")
+        prefix = read_as(str, content, "prefix of a network")
         weights = {name: self._take(prefix + name) for name in shapes}
         for name, shape in shapes.items():
             if weights[name].shape != shape:
@@ -242,14 +237,6 @@ class ValueReader:
         array.view("<i8" if dtype.kind == "M" else dtype)[:] = values
         return array.reshape(shape).astype(dtype.newbyteorder("="))
 
-    def _scalar(self, content: Any, depth: int) -> Any:
-        code, value = content
-        return self._array([code, [], [value]], depth)[()]
-
-    def _transposed(self, content: Any, depth: int) -> NDArray[Any]:
-        array: NDArray[Any] = self.read(content, depth)
-        return array.T
-
     def _moments(self, content: Any, depth: int) -> Moments:
         values = self._read_all(content, depth)
         moments = Moments(values[0])
@@ -263,8 +250,8 @@ _READERS: dict[str, Callable[[Any, Any, int], Any]] = {
     "dict": lambda reader, content, depth: dict(reader._read_all(content, depth)),
     "tensor": lambda reader, content, depth: reader._take(content),
     "array": ValueReader._array,
-    "transposed": ValueReader._transposed,
-    "scalar": ValueReader._scalar,
+    "transposed": lambda reader, content, depth: reader.read(content, depth).T,
+    "scalar": lambda reader, content, depth: reader._array([content[0], [], content[1:]], depth)[()],
     "device": lambda reader, content, depth: torch.device(str(content)),
     "image_shape": lambda reader, content, depth: read_as(ImageShape, content, "image shape"),
     "moments": ValueReader._moments,

@@ -355,8 +355,8 @@ def payloads(path, canary):
     yield "a tensor under another name", join(model, {**entries, **more, "more": entries[first]}, numbers)
     yield "a tensor that overlaps", join(model, {**entries, **{"more": {**entries[first], "dtype": "U8"}}}, numbers)
     yield "a gap between tensors", join(model, moved(entries, 8), b"12345678" + numbers)
-    yield "a prefix of another network", joined(with_attribute(model, "module_", {"prefix": "cnn."}))
-    yield "a prefix that is a list", joined(with_attribute(model, "module_", {"prefix": []}))
+    yield "a prefix of another network", joined(with_attribute(model, "module_", "cnn."))
+    yield "a prefix that is a list", joined(with_attribute(model, "module_", [""]))
     yield "no plan", joined(changed(model, lambda model: estimator_of(model, 1)["fitted"].pop("plan_")))
     yield "a key twice in the content", join("," + dumped(model)[1:-1] + ',"format":1}', entries, numbers)
     yield (
