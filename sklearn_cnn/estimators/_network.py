@@ -27,7 +27,7 @@ from sklearn_cnn.architectures._ready_made import BackboneNet, UserNet
 from sklearn_cnn.architectures._spec import auto_filters, conv_architecture
 from sklearn_cnn.architectures._torch_modules import Standardize
 from sklearn_cnn.architectures._weights import differences, load_weights, read_weights, refuse_faults
-from sklearn_cnn.images._moments import Moments
+from sklearn_cnn.images._moments import Moments, white_of
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.training._device import available_devices
 
@@ -196,9 +196,7 @@ class NetworkRecipe:
         # Pixels below 0 have been normalised before.
         if not isinstance(trained, BackboneNet | Entry) or self.weights is None or low < 0:
             return statistics.center, statistics.std
-        # Of integers of so many bits, 8 at least.
-        white = 2.0 ** max(8, int(high).bit_length()) - 1 if high > 1 else 1.0
-        own = [np.asarray(values) * white for values in (trained.mean, trained.std)]
+        own = [np.asarray(values) * white_of(high) for values in (trained.mean, trained.std)]
         n_channels = len(statistics.center)
         if n_channels != len(trained.mean):
             own = [np.full(n_channels, values.mean()) for values in own]
