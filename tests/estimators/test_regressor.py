@@ -329,17 +329,17 @@ def test_partial_fit_learns_with_the_statistics_of_its_first_call():
 # What comes from the base.
 
 
-def test_both_loops_give_the_same_weights_and_history():
+def test_a_callback_that_looks_at_batches_changes_neither_weights_nor_history():
     class LooksAtBatches(Callback):
         def on_batch_end(self, net, **kwargs):
             pass
 
     settings = {"early_stopping": True, "validation_fraction": 0.3, "augmenter": ImageAugmenter(shift=0.1)}
     scoring = EpochScoring("r2", lower_is_better=False, name="scikit_learns_r2")
-    fast = small(skorch_callbacks=[scoring], **settings).fit(X, LEFT_AND_RIGHT, WEIGHTS)
-    slow = small(skorch_callbacks=[scoring, LooksAtBatches()], **settings).fit(X, LEFT_AND_RIGHT, WEIGHTS)
-    assert same_weights(fast, slow)
-    for one, other in zip(fast.history_, slow.history_, strict=True):
+    alone = small(skorch_callbacks=[scoring], **settings).fit(X, LEFT_AND_RIGHT, WEIGHTS)
+    watched = small(skorch_callbacks=[scoring, LooksAtBatches()], **settings).fit(X, LEFT_AND_RIGHT, WEIGHTS)
+    assert same_weights(alone, watched)
+    for one, other in zip(alone.history_, watched.history_, strict=True):
         assert {k: v for k, v in one.items() if k != "dur"} == {k: v for k, v in other.items() if k != "dur"}
 
 

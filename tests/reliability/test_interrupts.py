@@ -33,16 +33,6 @@ class EndsEpochs(Callback):
         pass
 
 
-class LooksAtBatches(Callback):
-    """Makes skorch's own loop run."""
-
-    def on_batch_end(self, net, **kwargs):
-        pass
-
-
-LOOPS = {"fast": [EndsEpochs()], "skorch": [EndsEpochs(), LooksAtBatches()]}
-
-
 def small(kind="classifier", **parameters):
     settings = {"filters": (4, 6), "hidden_layer_sizes": (8,), "max_epochs": 2, "batch_size": 16, "random_state": 0}
     return KINDS[kind](**{**settings, **parameters})
@@ -97,14 +87,13 @@ def ctrl_c_after(target):
         yield
 
 
-@pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", ["fit", "partial_fit", "warm_start"])
 @pytest.mark.parametrize("point", POINTS)
-def test_row_21_ctrl_c_leaves_the_fit_and_the_estimator_as_it_was(point, way, kind, loop):
+def test_row_21_ctrl_c_leaves_the_fit_and_the_estimator_as_it_was(point, way, kind):
     if way == "partial_fit" and point == "validated":
         point = "trained"  # it holds no validation images
-    settings = {"skorch_callbacks": LOOPS[loop], "early_stopping": True, "warm_start": way == "warm_start"}
+    settings = {"skorch_callbacks": [EndsEpochs()], "early_stopping": True, "warm_start": way == "warm_start"}
     estimator, undisturbed = small(kind, **settings), small(kind, **settings)
     for _ in ("not fitted", "fitted"):
         before, weights = dict(vars(estimator)), digest(estimator) if hasattr(estimator, "module_") else None
@@ -142,10 +131,9 @@ def test_row_21_ctrl_c_leaves_a_feature_extractor_as_it_was():
             assert vars(estimator) == before
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_row_21_early_stopping_of_skorch_ends_a_fit_and_ctrl_c_beside_it_leaves_one(loop):
+def test_row_21_early_stopping_of_skorch_ends_a_fit_and_ctrl_c_beside_it_leaves_one():
     stops = EarlyStopping(monitor="train_loss", patience=2, threshold=1e9, threshold_mode="abs", sink=lambda text: None)
-    clf = small(max_epochs=50, skorch_callbacks=[stops, *LOOPS[loop]])
+    clf = small(max_epochs=50, skorch_callbacks=[stops, EndsEpochs()])
     with ctrl_c_after(POINTS["epoch ended"]), pytest.raises(KeyboardInterrupt):
         clf.fit(X, y)
     assert not hasattr(clf, "module_")
