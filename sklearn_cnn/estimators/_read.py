@@ -16,7 +16,8 @@ from sklearn_cnn.estimators._fitted import Fitted
 from sklearn_cnn.estimators._run import describe_run
 from sklearn_cnn.estimators._sample import Sample, check_weights
 from sklearn_cnn.estimators._task import Task
-from sklearn_cnn.images._reading import read_again, read_images, refuse_unreadable, remembered
+from sklearn_cnn.images._containers import refuse_unreadable
+from sklearn_cnn.images._reading import read_again, read_images, remembered
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.preprocessing._augmenter import augmented
