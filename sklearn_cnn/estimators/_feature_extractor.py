@@ -85,7 +85,8 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
     Notes
     -----
     Pixels are standardised by the mean and deviation that the weights were trained with; for random weights by
-    those of the images seen in `fit`. White is taken to be 255 where pixels above 1 were seen in `fit`, else 1.
+    those of the images seen in `fit`. White is 1 where no pixel seen in `fit` is above 1. Otherwise it is the largest
+    integer of as many bits as the largest pixel has, at least 8: 255, or 4095 for images of 12 bits.
 
     Examples
     --------
