@@ -31,7 +31,7 @@ class NonFiniteLossError(FloatingPointError):
 
 
 class ModelFileError(ValueError):
-    """A file is none that can be read, as a saved model or a checkpoint: damaged, another one, made up, or newer.
+    """The file is not a saved model or a checkpoint, or it is damaged, or a newer version wrote it.
 
-    The message says which. Nothing of the file has been run.
+    The message says which. No code of the file has been run.
     """

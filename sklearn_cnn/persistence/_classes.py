@@ -67,15 +67,21 @@ def _any_of(*checks: Check) -> Check:
     return lambda value, sizes: any(check(value, sizes) for check in checks)
 
 
-def _each(kind: type, check: Check, *lengths: int) -> Check:
+def _each(kind: Any, check: Check, *lengths: int) -> Check:
     """A list or tuple, of this length if there is one, whose values pass a check."""
     return lambda value, sizes: (
-        type(value) is kind and (not lengths or len(value) in lengths) and all(check(entry, sizes) for entry in value)
+        isinstance(value, kind)
+        and (not lengths or len(value) in lengths)
+        and all(check(entry, sizes) for entry in value)
     )
 
 
-def _passes(test: Callable[[Any], bool]) -> Check:
+def _passes(test: Callable[[Any], Any]) -> Check:
     return lambda value, sizes: test(value)
+
+
+def _one_of(*values: str) -> Check:
+    return lambda value, sizes: isinstance(value, str) and value in values
 
 
 def _length(axis: str) -> Check:
@@ -85,18 +91,17 @@ def _length(axis: str) -> Check:
 
 def _labels(axis: str) -> Check:
     """Different labels in order, one for each place on an axis."""
-    return lambda value, sizes: (
-        _is_vector(value) and np.array_equal(np.unique(value), value) and _agree(sizes, **{axis: len(value)})
-    )
 
+    def check(value: Any, sizes: Sizes) -> bool:
+        vector = isinstance(value, np.ndarray) and value.ndim == 1 and len(value) > 0
+        return vector and np.array_equal(np.unique(value), value) and _agree(sizes, **{axis: len(value)})
 
-def _is_vector(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.ndim == 1 and len(value) > 0
+    return check
 
 
 def _names(value: Any, sizes: Sizes) -> bool:
-    texts = _is_vector(value) and value.dtype == object and all(isinstance(name, str) for name in value)
-    return texts and _agree(sizes, features=len(value))
+    array = isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1
+    return array and all(isinstance(name, str) for name in value) and _agree(sizes, features=len(value))
 
 
 def _image_shape(value: Any, sizes: Sizes) -> bool:
@@ -130,13 +135,10 @@ def _moments(value: Any, sizes: Sizes) -> bool:
 _none = _passes(lambda value: value is None)
 _flag = _passes(lambda value: isinstance(value, bool))
 _text = _passes(lambda value: isinstance(value, str))
-_texts = _passes(
-    lambda value: isinstance(value, dict) and all(isinstance(t, str) for pair in value.items() for t in pair)
-)
+_record = _passes(lambda value: isinstance(value, dict) and all(isinstance(key, str) for key in value))
 _number = _passes(lambda value: isinstance(value, int | float | np.number) and not isinstance(value, bool))
 _whole = _passes(lambda value: is_size(value.item() if isinstance(value, np.integer) else value))
 _device = _passes(lambda value: isinstance(value, str) and re.fullmatch(r"(cpu|cuda|mps)(:[0-9]{1,3})?", value))
-_record = _passes(lambda value: isinstance(value, dict) and all(isinstance(key, str) for key in value))
 
 
 # Checks of several values.
@@ -148,11 +150,11 @@ def _classifier_agrees(fitted: Fitted) -> bool:
 
 
 def _extractor_agrees(fitted: Fitted) -> bool:
-    shapes = {row.name: row.output_shape for row in fitted["plan_"].layers}
-    shape, pooled = shapes.get(fitted["layer_"], ()), fitted["pooled_"]
-    if not shape or (pooled and len(shape) != 3):
-        return False
-    return fitted["_n_features_out"] == (shape[0] if pooled else prod(shape))
+    layer = next((layer for layer in fitted["plan_"].layers if layer.name == fitted["layer_"]), None)
+    shape: tuple[int, ...] = layer.output_shape if layer else ()
+    if fitted["pooled_"]:
+        return len(shape) == 3 and fitted["_n_features_out"] == shape[0]
+    return len(shape) > 0 and fitted["_n_features_out"] == prod(shape)
 
 
 def _normalizer_agrees(fitted: Fitted) -> bool:
@@ -175,43 +177,43 @@ _COUNTERS = ("int64", "int32", "bool", "uint8")
 _MAY_LACK = ("feature_names_in_", "_sklearn_output_config", "size_")
 
 _FEATURES = _numbers("features")
-_MAYBE_FEATURES = _any_of(_none, _FEATURES)
-_BIAS = _any_of(_numbers("rows"), _number)
 _CURVE = _any_of(_none, _each(list, _any_of(_none, _number)))
-
-_OUTPUT = {"_sklearn_output_config": _texts}
+_BIAS = {"intercept_": _any_of(_numbers("rows"), _number)}
+_OUTPUT = {"_sklearn_output_config": _record}
 _ROWS = {"n_features_in_": _length("features"), "feature_names_in_": _names}
 _IMAGES = {**_ROWS, "image_shape_": _image_shape}
-_NETWORK: dict[str, Check] = {
+_NETWORK = {
     **_IMAGES,
     "plan_": _plan,
     "module_": _weights,
     "device_": _device,
     "pixel_range_": _each(tuple, _number, 2),
 }
-_TRAINED: dict[str, Check] = {
+_TRAINED = {
     **_NETWORK,
     "batch_size_": _whole,
-    "precision_": _passes(lambda value: value in ("float32", "bfloat16", "float64")),
+    "precision_": _one_of("float32", "bfloat16", "float64"),
     "history_": _each(list, _record),
     "n_iter_": _whole,
     **dict.fromkeys(("loss_curve_", "validation_loss_curve_", "validation_scores_"), _CURVE),
     "best_epoch_": _any_of(_none, _whole),
 }
-_CLASSIFIER = {"classes_": _labels("outputs"), "task_": _passes(lambda value: value in ("multiclass", "multilabel"))}
-_REGRESSOR = {
+_LABELS = {"classes_": _labels("outputs"), "task_": _one_of("multiclass", "multilabel")}
+_NUMBERS = {
     "n_outputs_": _length("outputs"),
     **dict.fromkeys(("target_mean_", "target_scale_"), _numbers("outputs")),
-    "task_": _passes(lambda value: value == "regression"),
+    "task_": _one_of("regression"),
 }
-_EXTRACTOR = {"layer_": _text, "pooled_": _flag, "_n_features_out": _whole}
-_NORMALIZER = {
+_LAYER = {"layer_": _text, "pooled_": _flag, "_n_features_out": _whole}
+_STATISTICS = {
     "_moments": _any_of(_none, _moments),
     "n_samples_seen_": _whole,
     **dict.fromkeys(("offset_", "scale_"), _passes(lambda value: True)),  # see _normalizer_agrees
 }
 _SCALER = {**_ROWS, **_OUTPUT, "n_samples_seen_": _any_of(_number, _FEATURES)}
-_PCA = {
+_DEVIATIONS = dict.fromkeys(("mean_", "var_", "scale_"), _any_of(_none, _FEATURES))
+_RANGES = dict.fromkeys(("min_", "scale_", "data_min_", "data_max_", "data_range_"), _FEATURES)
+_COMPONENTS = {
     "_fit_svd_solver": _text,
     "mean_": _FEATURES,
     "noise_variance_": _number,
@@ -220,12 +222,11 @@ _PCA = {
     "components_": _numbers("components", "features"),
     **dict.fromkeys(("explained_variance_", "explained_variance_ratio_", "singular_values_"), _numbers("components")),
 }
-_LINES = {**_ROWS, "classes_": _labels("classes"), "coef_": _numbers("rows", "features"), "intercept_": _BIAS}
+_LINES = {**_ROWS, **_BIAS, "classes_": _labels("classes"), "coef_": _numbers("rows", "features")}
 _RIDGE = {
     "coef_": _any_of(_FEATURES, _numbers("rows", "features")),
     "n_iter_": _any_of(_none, _numbers("targets")),
     "solver_": _text,
-    "intercept_": _BIAS,
 }
 
 # Of scikit-learn, classes whose fitted attributes are a few arrays that NumPy alone computes with. The compiled code of
@@ -233,36 +234,27 @@ _RIDGE = {
 CLASSES: dict[Any, SavedClass] = {
     saved.cls.__name__: saved
     for saved in (
-        SavedClass(CNNClassifier, {**_TRAINED, **_CLASSIFIER}, _classifier_agrees),
-        SavedClass(CNNRegressor, {**_TRAINED, **_REGRESSOR}),
-        SavedClass(CNNFeatureExtractor, {**_NETWORK, **_OUTPUT, **_EXTRACTOR}, _extractor_agrees),
-        SavedClass(ImageNormalizer, {**_IMAGES, **_OUTPUT, **_NORMALIZER}, _normalizer_agrees),
+        SavedClass(CNNClassifier, {**_TRAINED, **_LABELS}, _classifier_agrees),
+        SavedClass(CNNRegressor, {**_TRAINED, **_NUMBERS}),
+        SavedClass(CNNFeatureExtractor, {**_NETWORK, **_OUTPUT, **_LAYER}, _extractor_agrees),
+        SavedClass(ImageNormalizer, {**_IMAGES, **_OUTPUT, **_STATISTICS}, _normalizer_agrees),
         SavedClass(ImageAugmenter, {**_IMAGES, **_OUTPUT}),
         SavedClass(ImageReader, {"size_": _each(tuple, _whole, 2), **_OUTPUT}),
         SavedClass(Pipeline, {}),
         SavedClass(FrozenEstimator, {}),
-        SavedClass(StandardScaler, {**_SCALER, **dict.fromkeys(("mean_", "var_", "scale_"), _MAYBE_FEATURES)}),
-        SavedClass(
-            MinMaxScaler,
-            {**_SCALER, **dict.fromkeys(("min_", "scale_", "data_min_", "data_max_", "data_range_"), _FEATURES)},
-        ),
-        SavedClass(PCA, {**_ROWS, **_OUTPUT, **_PCA}),
+        SavedClass(StandardScaler, {**_SCALER, **_DEVIATIONS}),
+        SavedClass(MinMaxScaler, {**_SCALER, **_RANGES}),
+        SavedClass(PCA, {**_ROWS, **_OUTPUT, **_COMPONENTS}),
         SavedClass(LogisticRegression, {**_LINES, "n_iter_": _numbers("runs")}, _rows_are_classes),
         SavedClass(LinearSVC, {**_LINES, "n_iter_": _whole}, _rows_are_classes),
-        SavedClass(Ridge, {**_ROWS, **_RIDGE}),
+        SavedClass(Ridge, {**_ROWS, **_BIAS, **_RIDGE}),
     )
 }
 """The classes, by name."""
 
 
 def class_of(estimator: Any, path: str) -> SavedClass:
-    """Look the class of an estimator up.
-
-    Raises
-    ------
-    TypeError
-        For a class that saved models do not hold; the message has the path.
-    """
+    """Look the class of an estimator up. A TypeError, with its path, refuses one that saved models do not hold."""
     saved = CLASSES.get(type(estimator).__name__)
     if saved is not None and type(estimator) is saved.cls:
         return saved
@@ -274,13 +266,7 @@ def class_of(estimator: Any, path: str) -> SavedClass:
 
 
 def check_fitted(saved: SavedClass, fitted: Fitted) -> None:
-    """Refuse attributes that no fitted estimator of a class has.
-
-    Raises
-    ------
-    ModelFileError
-        With the first of them.
-    """
+    """Refuse, by a ModelFileError, attributes that no fitted estimator of a class has."""
     name, sizes = saved.cls.__name__, Sizes()
     for key in (*saved.fitted, *fitted):
         if key not in saved.fitted or (key not in fitted and key not in _MAY_LACK):

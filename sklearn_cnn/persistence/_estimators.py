@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.architectures._tensors import tensor_shapes
-from sklearn_cnn.estimators._task import Indicators, Labels, Numbers
+from sklearn_cnn.estimators._task import Indicators, Labels, Numbers, Task
 from sklearn_cnn.exceptions import ModelFileError
 from sklearn_cnn.persistence._classes import CLASSES, SavedClass, check_fitted, class_of
 from sklearn_cnn.persistence._untrusted import malformed
@@ -20,7 +20,7 @@ from sklearn_cnn.persistence._values import ValueReader, ValueWriter
 _ELSEWHERE = {"memory": (None,), "checkpoint": (None,), "weights": (None, "default", "random")}
 """Parameters that can name files, and the values which name none."""
 
-_TASKS = {
+_TASKS: dict[str, Callable[[Mapping[str, Any]], Task]] = {
     "multiclass": lambda fitted: Labels(fitted["classes_"]),
     "multilabel": lambda fitted: Indicators(len(fitted["classes_"])),
     "regression": lambda fitted: Numbers(fitted["n_outputs_"], fitted["target_mean_"], fitted["target_scale_"]),
@@ -39,13 +39,7 @@ def check_all_fitted(estimator: Any) -> None:
 
 
 def write_estimator(writer: ValueWriter, estimator: Any, path: str) -> dict[str, Any]:
-    """Turn an estimator of a class in `CLASSES` into JSON. It may be unfitted where it is a parameter.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For what a saved model cannot hold; the message has the path.
-    """
+    """Turn an estimator into JSON. A TypeError or ValueError names the path of what cannot be saved."""
     saved = class_of(estimator, path)
     name = saved.cls.__name__
     state = dict(estimator.__getstate__())  # a copy, since it may be the estimator's own
@@ -68,10 +62,10 @@ def write_estimator(writer: ValueWriter, estimator: Any, path: str) -> dict[str,
             f"it before saving."
         )
     steps = parameters.pop("steps", None)
-    content = {"class": name, "parameters": {key: writer.write(v, f"{path}.{key}") for key, v in parameters.items()}}
+    written: dict[str, Any] = {key: writer.write(value, f"{path}.{key}") for key, value in parameters.items()}
     if steps is not None:  # of a pipeline; their names begin the names of tensors
-        parts = [{"tuple": [step, writer.write(part, f"{path}.{step}")]} for step, part in steps]
-        content["parameters"]["steps"] = parts
+        written["steps"] = [{"tuple": [step, writer.write(part, f"{path}.{step}")]} for step, part in steps]
+    content = {"class": name, "parameters": written}
     return {**content, "fitted": _write_fitted(writer, saved, state, path)} if state else content
 
 
@@ -89,10 +83,7 @@ def _write_fitted(writer: ValueWriter, saved: SavedClass, fitted: dict[str, Any]
     try:
         check_fitted(saved, fitted)
     except ModelFileError as error:
-        reason = str(error).partition(". ")[0]
-        raise ValueError(
-            f"{path} was changed after fit, and a saved model cannot hold it ({reason}); fit it again."
-        ) from None
+        raise ValueError(f"{path} was changed after fit ({str(error).partition('. ')[0]}); fit it again.") from None
     weights = fitted.pop("module_", None)
     if weights is None:
         return {key: writer.tensor(value, f"{path}.{key}") for key, value in fitted.items()}
@@ -103,12 +94,9 @@ def _write_fitted(writer: ValueWriter, saved: SavedClass, fitted: dict[str, Any]
 
 
 def read_estimator(place: Callable[[str], str], reader: ValueReader, content: Any, depth: int) -> Any:
-    """Turn JSON into an estimator. ``place(device)`` says where a network goes that was fitted on a device.
+    """Turn JSON into an estimator. Made-up JSON raises a ModelFileError, or any error.
 
-    Raises
-    ------
-    ModelFileError
-        For JSON that `write_estimator` does not write. Made-up values can raise other errors.
+    ``place(device)`` says where a network goes that was fitted on a device.
     """
     keys = {"class", "parameters"}
     if not isinstance(content, dict) or not keys <= set(content) <= {*keys, "fitted"}:
@@ -116,15 +104,10 @@ def read_estimator(place: Callable[[str], str], reader: ValueReader, content: An
     saved = CLASSES.get(content["class"])
     if saved is None:
         raise malformed(f"a saved model does not hold the class {str(content['class'])[:40]!r}")
-    read = [
-        {key: reader.read(value, depth + 1) for key, value in content[table].items() if key != "module_"}
-        for table in ("parameters", "fitted")
-        if table in content
-    ]
-    estimator = _unfitted(saved, read[0])
-    if len(read) == 1:
+    estimator = _unfitted(saved, {key: reader.read(value, depth + 1) for key, value in content["parameters"].items()})
+    if "fitted" not in content:
         return estimator
-    fitted = read[1]
+    fitted = {key: reader.read(value, depth + 1) for key, value in content["fitted"].items() if key != "module_"}
     if "module_" in content["fitted"]:
         if not isinstance(fitted.get("plan_"), Plan):
             raise malformed("a network has no plan")

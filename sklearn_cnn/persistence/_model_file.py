@@ -30,9 +30,7 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
 
     It is a safetensors file, which many programs read: the weights of a network have the names that they have in
     ``module_.state_dict()``, and parameters and attributes are JSON in the metadata. It is written in one step, so a
-    crash leaves the earlier file of that name as it was.
-
-    Read more in the user guide.
+    crash leaves the earlier file of that name as it was. Read more in the user guide.
 
     Parameters
     ----------
@@ -45,11 +43,9 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
 
     Raises
     ------
-    NotFittedError
-        If the estimator, or a step of it, is not fitted.
     TypeError, ValueError
-        For estimators of other classes, and for parameters that a file cannot hold, such as functions; the message
-        names them.
+        If the estimator, or a step of it, is not fitted (`NotFittedError`) or of another class, and for parameters that
+        a file cannot hold, such as functions; the message names them.
     OSError
         If the file cannot be written. The earlier file is then as before.
 
@@ -91,8 +87,6 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
 def load_model(path: str | os.PathLike[str], device: Any = "auto") -> Any:
     """Load an estimator that `save_model` saved. No code of the file is run, and no name in it is imported.
 
-    Read more in the user guide.
-
     Parameters
     ----------
     path : str or path-like
@@ -110,10 +104,8 @@ def load_model(path: str | os.PathLike[str], device: Any = "auto") -> Any:
     ------
     ModelFileError
         If the file is damaged, is no saved model, or was written in a newer format.
-    ValueError
-        If this machine does not have the device.
-    ImportError
-        If the network is one of torchvision or timm, which is not installed.
+    ValueError, ImportError
+        If this machine does not have the device, or torchvision or timm, of which the network is.
     OSError
         If the file cannot be read.
 
@@ -161,12 +153,9 @@ def load_model(path: str | os.PathLike[str], device: Any = "auto") -> Any:
         reason = malformed(f"{type(error).__name__}: {str(error)[:_LONGEST_REASON]}")
         raise ModelFileError(f"path={shown} cannot be loaded: {reason}.") from error
     if missing:
-        warnings.warn(
-            f"{shown} was fitted on device {', '.join(map(repr, sorted(missing)))}, which this machine does not have; "
-            f"it predicts on the CPU.",
-            UserWarning,
-            stacklevel=2,
-        )
+        names = ", ".join(map(repr, sorted(missing)))
+        warning = f"{shown} was fitted on device {names}, which this machine does not have; it predicts on the CPU."
+        warnings.warn(warning, UserWarning, stacklevel=2)
     return estimator
 
 

@@ -1,7 +1,7 @@
 """Plans as JSON: the architecture that a plan was laid out from, which this package lays out again."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from sklearn_cnn.architectures._backbones import is_backbone
 from sklearn_cnn.architectures._catalog import CatalogNet
@@ -25,7 +25,7 @@ class _Stored:
     architecture: dict[str, Any]
     input_shape: tuple[int, int, int]
     n_outputs: int
-    trainable_blocks: int | Literal["all"]
+    trainable_blocks: int | str
 
     def plan(self, architecture: Any) -> Plan:
         plan: Plan = architecture.plan(self.input_shape, self.n_outputs)
@@ -33,13 +33,7 @@ class _Stored:
 
 
 def write_plan(plan: Plan, path: str) -> dict[str, Any]:
-    """Turn a plan into JSON.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For a network of the user's own, and for a plan that its architecture does not give; the message has the path.
-    """
+    """Turn a plan into JSON. A TypeError or ValueError names the path of one that cannot be laid out again."""
     kind = next((kind for kind, cls in _ARCHITECTURES.items() if type(plan.architecture) is cls), None)
     if kind is None:
         raise TypeError(
@@ -51,19 +45,14 @@ def write_plan(plan: Plan, path: str) -> dict[str, Any]:
         LAYOUT, {"kind": kind, **asdict(architecture)}, plan.input_shape, plan.output_shape[0], plan.trainable_blocks
     )
     if stored.plan(architecture) != plan:
-        raise ValueError(f"{path} was changed after fit, and a saved model cannot hold it; fit the estimator again.")
+        raise ValueError(f"{path} was changed after fit; fit the estimator again.")
     return asdict(stored)
 
 
 def read_plan(content: Any, n_tensors: int) -> Plan:
-    """Lay a plan out again. Its network has no more convolutions than the file has tensors.
+    """Lay a plan out again; it must have no more convolutions than the file has tensors.
 
-    Raises
-    ------
-    ModelFileError
-        For JSON that `write_plan` does not write.
-    ValueError
-        For an architecture that is impossible for its images.
+    A ModelFileError refuses JSON that `write_plan` does not write, a ValueError a plan that is impossible.
     """
     stored = read_as(_Stored, content, "plan")
     if stored.layout != LAYOUT:

@@ -53,14 +53,9 @@ def pack(content: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> byt
     Parameters
     ----------
     content : mapping of str to object
-        Values that `json.dumps` takes, or scalars of NumPy.
+        Values that `json.dumps` takes, or scalars of NumPy. A ValueError refuses more than `unpack` reads.
     tensors : mapping of str to ndarray
         Arrays of any layout and byte order, of the dtypes in `DTYPES`. Their names are ASCII.
-
-    Raises
-    ------
-    ValueError
-        If the header would be longer than `unpack` reads.
     """
     # The library writes the memory of an array as it is: in another layout the numbers would be in another order.
     plain = {name: np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C") for name, array in tensors.items()}
@@ -78,13 +73,7 @@ def pack(content: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> byt
 
 
 def unpack(file: IO[bytes]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Read the content and tensors that `pack` was given. The header is checked before the library reads a tensor.
-
-    Raises
-    ------
-    ModelFileError
-        For anything that `pack` does not write.
-    """
+    """Read the content and tensors that `pack` was given, or raise a ModelFileError before a tensor is made."""
     if file.read(DIGEST.start)[8:] != _BEGIN:
         raise ModelFileError(
             "this file was not written by save_model. For files of weights use the parameter weights, and for pickles "

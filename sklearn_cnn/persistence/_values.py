@@ -22,6 +22,8 @@ from sklearn_cnn.persistence._plans import read_plan, write_plan
 from sklearn_cnn.persistence._safetensors import DTYPES
 from sklearn_cnn.persistence._untrusted import HIGHEST, LOWEST, is_size, malformed, read_as
 
+Arrays = Mapping[str, NDArray[Any]]
+
 DEEPEST = 32
 """Levels of nested values that are read."""
 
@@ -46,23 +48,15 @@ class ValueWriter:
     def __init__(self, write_estimator: Callable[["ValueWriter", Any, str], Any]) -> None:
         self._write_estimator = write_estimator
         self._tensors: dict[str, NDArray[Any]] = {}
-        self._networks: list[tuple[Mapping[str, NDArray[Any]], str, dict[str, Any]]] = []
+        self._networks: list[tuple[Arrays, str, dict[str, Any]]] = []
         self._n_bytes = 0  # of arrays in JSON
 
     def write(self, value: Any, path: str) -> Any:
-        """Turn a value into JSON, with its arrays.
-
-        Raises
-        ------
-        TypeError, ValueError
-            For a value that a saved model cannot hold; the message has the path.
-        """
+        """Turn a value into JSON, with its arrays. A TypeError or ValueError names the path of what cannot be saved."""
         kind = type(value)
         if value is None or kind in (bool, str) or (kind is float and isfinite(value)):
             return value
-        if kind is int:
-            if not LOWEST <= value <= HIGHEST:
-                raise ValueError(f"{path} is an integer of more than 64 bits, which a saved model cannot hold.")
+        if kind is int and LOWEST <= value <= HIGHEST:
             return value
         if kind in _WRITERS:
             return _WRITERS[kind](self, value, path)
@@ -71,7 +65,8 @@ class ValueWriter:
             return {"scalar": [code, number]}
         if isinstance(value, BaseEstimator):
             return {"estimator": self._write_estimator(self, value, path)}
-        raise TypeError(f"{path} is of type {kind.__name__}, which a saved model cannot hold; {_way_out(value)}.")
+        what = "of more than 64 bits" if kind is int else f"of type {kind.__name__}"
+        raise TypeError(f"{path} is {what}, which a saved model cannot hold; {_way_out(value)}.")
 
     def tensor(self, value: Any, path: str) -> Any:
         """Turn a value into JSON, an array into a tensor of the file if safetensors has its dtype."""
@@ -85,7 +80,7 @@ class ValueWriter:
         self._tensors[name] = value
         return {"tensor": name}
 
-    def network(self, weights: Mapping[str, NDArray[Any]], path: str, content: dict[str, Any]) -> None:
+    def network(self, weights: Arrays, path: str, content: dict[str, Any]) -> None:
         """Add the state dict of a network, whose attributes are in `content`."""
         self._networks.append((weights, f"{_name(path)}." if _name(path) else "", content))
 
@@ -159,6 +154,8 @@ def _code(dtype: np.dtype[Any]) -> str | None:
 
 
 def _way_out(value: Any) -> str:
+    if isinstance(value, int):
+        return "use a float"
     if isinstance(value, np.random.RandomState):
         return "set an int as the seed, also after the fit"
     if callable(value):
@@ -169,13 +166,10 @@ def _way_out(value: Any) -> str:
 class ValueReader:
     """Turns JSON and tensors back into values. ``read_estimator(reader, JSON, depth)`` does estimators."""
 
-    def __init__(
-        self, tensors: Mapping[str, NDArray[Any]], read_estimator: Callable[["ValueReader", Any, int], Any]
-    ) -> None:
-        self._left = dict(tensors)
-        self._n_tensors = len(tensors)
+    def __init__(self, tensors: Arrays, read_estimator: Callable[["ValueReader", Any, int], Any]) -> None:
         self._read_estimator = read_estimator
-        self._n_bytes = 0
+        self._left, self._n_tensors = dict(tensors), len(tensors)
+        self._n_bytes = 0  # of arrays in JSON
 
     def finish(self) -> None:
         """Refuse tensors that belong to no value."""
@@ -183,13 +177,7 @@ class ValueReader:
             raise malformed(f"the tensor {next(iter(self._left))[:40]!r} belongs to no value")
 
     def read(self, value: Any, depth: int = 0) -> Any:
-        """Turn JSON into a value, which is within `depth` others.
-
-        Raises
-        ------
-        ModelFileError
-            For JSON that `ValueWriter` does not write. Made-up values can raise other errors.
-        """
+        """Turn JSON into a value, which is within `depth` others. Made-up JSON raises a ModelFileError, or any."""
         if depth > DEEPEST:
             raise malformed(f"values are nested more than {DEEPEST} deep")
         if isinstance(value, list):

@@ -441,6 +441,13 @@ def test_the_file_of_a_classifier_is_a_state_dict_for_other_programs(tmp_path):
     assert estimator["fitted"]["classes_"] == {"array": ["<U6", [3], ["cat", "dog", "émeu 🐦"]]}
 
 
+def test_a_saved_model_is_a_file_of_weights(tmp_path):
+    clf = small().fit(X, y)
+    save_model(clf, tmp_path / "a.safetensors")
+    by_file, by_estimator = (small(weights=w).fit(X, y) for w in (tmp_path / "a.safetensors", clf))
+    np.testing.assert_array_equal(by_file.predict_proba(X), by_estimator.predict_proba(X))
+
+
 STATE = ["layers.output.bias", "layers.output.weight"]
 
 
