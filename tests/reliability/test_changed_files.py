@@ -244,13 +244,16 @@ def with_changed_tensors(draw):
 
 @st.composite
 def with_changed_bytes(draw):
-    """Bytes are others, in the header for the most part, and the end is cut off or goes on."""
-    file = bytearray(join(*draw(st.sampled_from(saved()))))
+    """Bytes are others, those of the header or of numbers, and the end is cut off or goes on."""
+    content, entries, numbers = draw(st.sampled_from(saved()))
+    file = bytearray(join(content, entries, numbers))
+    end = len(file) - len(numbers)
+    parts = draw(st.sampled_from([[(end, len(file))], [(0, 8), (8, end), (DIGEST.stop, end), (end, len(file))]]))
     for _ in range(draw(st.integers(1, 4))):
-        start, stop = draw(st.sampled_from([(0, 8), (8, len(file)), (DIGEST.stop, len(file))]))
+        start, stop = draw(st.sampled_from(parts))
         file[draw(st.integers(start, stop - 1))] = draw(st.integers(0, 255))
-    cut = draw(st.sampled_from([0, 0, 0, 1, 22]))
-    return sign(bytes(file[: len(file) - cut]) + draw(st.just(b"") | st.binary(max_size=30)))
+    cut = draw(st.sampled_from([0, 0, 0, 0, 1, 22]))
+    return sign(bytes(file[: len(file) - cut]) + draw(st.sampled_from([b"", b"", b"", b"x", bytes(30)])))
 
 
 @st.composite
