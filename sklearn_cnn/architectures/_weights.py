@@ -5,9 +5,9 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
-from sklearn_cnn._optional import import_optional
 from sklearn_cnn.architectures._build import ImageNetwork
 from sklearn_cnn.architectures._kinds import KINDS
 from sklearn_cnn.architectures._plan import Plan
@@ -34,18 +34,13 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         Where there is no such file.
     ValueError
         Where it is corrupt, holds anything but tensors, or has another ending.
-    ImportError
-        For a ``.safetensors`` file without the extra ``pretrained``.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"weights={str(path)!r}: there is no such file.")
     if path.suffix == ".safetensors":
-        safetensors = import_optional(
-            "safetensors.torch", package="safetensors", extra="pretrained", purpose=f"weights={str(path)!r}"
-        )
         try:
-            return dict(safetensors.load_file(path, device="cpu"))
+            return load_file(path, device="cpu")
         except Exception as error:  # its own exception types are private
             raise ValueError(f"weights={str(path)!r} cannot be read: {error}.") from error
     if path.suffix not in (".pth", ".pt"):
