@@ -83,7 +83,7 @@ def test_architecture_and_trainable_blocks_take_no_part_in_equality():
     [(backbone(), (1, 32, 32), 5), (backbone(), (3, 33, 32), 5), (ARCHITECTURES[4], (3, 32, 32), 4)],
 )
 def test_facts_of_a_module_are_used_for_their_own_shape_alone(architecture, input_shape, n_outputs):
-    with pytest.raises(ValueError, match="known for images of shape|values for an image, not 4"):
+    with pytest.raises(ValueError, match=r"known for images of shape|values for an image, not 4"):
         architecture.plan(input_shape, n_outputs)
 
 
