@@ -1,11 +1,12 @@
 """From an estimator's parameters to a network with its first weights."""
 
+import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, TypeVar, cast
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from sklearn_cnn.architectures._ready_made import BackboneNet, UserNet
 from sklearn_cnn.architectures._spec import auto_filters, conv_architecture
 from sklearn_cnn.architectures._torch_modules import Standardize
 from sklearn_cnn.architectures._weights import differences, load_weights, read_weights, refuse_faults
-from sklearn_cnn.images._moments import Moments
+from sklearn_cnn.images._moments import Moments, white_of
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.training._device import available_devices
 
@@ -195,13 +196,40 @@ class NetworkRecipe:
         # Pixels below 0 have been normalised before.
         if not isinstance(trained, BackboneNet | Entry) or self.weights is None or low < 0:
             return statistics.center, statistics.std
-        # Of integers of so many bits, 8 at least.
-        white = 2.0 ** max(8, int(high).bit_length()) - 1 if high > 1 else 1.0
-        own = [np.asarray(values) * white for values in (trained.mean, trained.std)]
+        own = [np.asarray(values) * white_of(high) for values in (trained.mean, trained.std)]
         n_channels = len(statistics.center)
         if n_channels != len(trained.mean):
             own = [np.full(n_channels, values.mean()) for values in own]
         return own[0], own[1]
+
+
+def recipe_of(parameters: SimpleNamespace) -> NetworkRecipe:
+    """The part of an estimator's parameters that decides its network.
+
+    Raises
+    ------
+    ValueError
+        Where parameters of conv blocks were set beside an `architecture`, which has none.
+    """
+    settings = {name: getattr(parameters, name) for name in CONV_SETTINGS}
+    if parameters.architecture is None:
+        return NetworkRecipe(None, parameters.weights, parameters.standardize, parameters.dropout, settings)
+    signature = inspect.signature(parameters.estimator).parameters
+    changed = [name for name in settings if name in signature and _differs(settings[name], signature[name].default)]
+    if changed:
+        told = ", ".join(f"{name}={settings[name]!r}" for name in changed)
+        raise ValueError(
+            f"{told}: {'these are' if len(changed) > 1 else 'this is'} for networks of conv blocks, and does nothing "
+            f"beside architecture={parameters.architecture!r}; leave "
+            f"{'them at their defaults' if len(changed) > 1 else 'it at its default'}, or use architecture=None."
+        )
+    return NetworkRecipe(parameters.architecture, parameters.weights, parameters.standardize, parameters.dropout)
+
+
+def _differs(value: Any, default: Any) -> bool:
+    """Whether a setting is another than its default; lists, arrays and tuples of the same entries are the same."""
+    plain = [tuple(entry) if isinstance(entry, list | np.ndarray) else entry for entry in (value, default)]
+    return bool(plain[0] != plain[1])
 
 
 def blank_network(plan: Plan, shape: ImageShape, seed: int = 0, *, double: bool = False) -> ImageNetwork:
@@ -312,22 +340,3 @@ class PicklesNetwork:
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")
-
-
-_Method = TypeVar("_Method", bound=Callable[..., Any])
-
-
-def unchanged_on_failure(method: _Method) -> _Method:
-    """Undo every attribute that a method has set where it raises, also for Ctrl-C."""
-
-    @wraps(method)
-    def undoing(self: Any, *args: Any, **kwargs: Any) -> Any:
-        before = dict(vars(self))
-        try:
-            return method(self, *args, **kwargs)
-        except BaseException:
-            # One step and no call before it, such as that of __exit__: a second Ctrl-C finds no place between.
-            self.__dict__ = before
-            raise
-
-    return cast(_Method, undoing)

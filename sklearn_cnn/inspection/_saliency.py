@@ -155,9 +155,9 @@ def saliency_of(subject: Subject, method: str, target: Any) -> tuple[NDArray[np.
 
 def _target_of(estimator: Any, target: Any) -> Callable[[Tensor], Tensor]:
     """What gives the number of the output in question, from the outputs of a batch."""
-    if not hasattr(estimator, "_n_outputs"):
+    if not hasattr(estimator, "task_"):
         raise TypeError(f"saliency is of an output, and a {type(estimator).__name__} has none; pass a classifier.")
-    n_outputs, classes = estimator._n_outputs(), getattr(estimator, "classes_", None)
+    n_outputs, classes = estimator.task_.n_outputs, getattr(estimator, "classes_", None)
     if target is None:
         if classes is None and n_outputs > 1:
             raise ValueError(f"the regressor has {n_outputs} outputs; say which one, target=0 to {n_outputs - 1}.")

@@ -1,8 +1,12 @@
 """The table of kinds of layers against the modules that it builds."""
 
+import ast
+from pathlib import Path
+
 import pytest
 from torch import nn
 
+import sklearn_cnn
 from sklearn_cnn.architectures._boxes import COLOURS
 from sklearn_cnn.architectures._build import build_network, tensor_shapes
 from sklearn_cnn.architectures._catalog import CatalogNet
@@ -49,3 +53,16 @@ def test_a_ready_made_module_is_not_built():
     assert layer.ready_made
     with pytest.raises(TypeError, match="layer 'network' is a ready-made module: pass it to build_network"):
         KINDS[layer.kind].build(layer, 1)
+
+
+def test_kinds_are_looked_up_in_the_table_and_never_compared():
+    root = Path(sklearn_cnn.__file__).parent
+    compared = {
+        f"{path.relative_to(root)}: {ast.unparse(side)}"
+        for path in root.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Compare)
+        for side in (node.left, *node.comparators)
+    }
+    of_layers = [text for text in compared if text.endswith(".kind") and not text.endswith("dtype.kind")]
+    assert of_layers == [str(Path("architectures", "_layer.py: self.kind"))]
