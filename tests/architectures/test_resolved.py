@@ -87,8 +87,12 @@ def test_facts_of_a_module_are_used_for_their_own_shape_alone(architecture, inpu
         architecture.plan(input_shape, n_outputs)
 
 
-def test_automatic_filters_become_those_of_one_architecture():
-    settings = {"stride": 2, "padding": "valid"}  # these shrink maps more than the choice expects
+@pytest.mark.parametrize(
+    "settings",
+    [{"stride": 2, "padding": "valid"}, {"kernel_size": [3, 5]}],
+    ids=["maps shrink more than usual", "entries for two blocks"],
+)
+def test_automatic_filters_become_those_of_one_architecture(settings):
     net = CNNClassifier(**settings).plan(image_shape=(28, 28), n_outputs=3).architecture
     filters = tuple(block.filters for block in net.blocks)
     assert filters == (64, 128)
