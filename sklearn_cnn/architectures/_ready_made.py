@@ -23,8 +23,10 @@ test_nfnet, 64×64 (none)                                       0.99, 0.98    0.
 =================================  ============  ============  ============  ============  ============
 
 These networks end in 64 features, test_nfnet in 192. Wide networks need smaller rates than narrow ones, so the shares
-are below the best of the table. torchvision's vgg11, which has no normalisation, learnt nothing with a share of 1 (accuracy
-0.10 after five epochs on 480 digits of 32×32).
+are below the best of the table.
+
+torchvision's vgg11, which has no normalisation, takes the share of the catalog's: after five epochs on 480 digits of
+32×32 pixels its accuracy was 0.92 with a share of 0.05, and 0.10 with a share of 1.
 """
 
 
