@@ -152,7 +152,7 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         source = read_images(X, image_shape=self.image_shape, channels=self.channels, name=type(self).__name__)
         learnt = _learn(source, self.method, self.per)
         remember(self, X, source)
-        vars(self).update(learnt)
+        self.__dict__.update(learnt)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -180,7 +180,7 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             return self.fit(X)
         source = read_again(self, X)
         _check_per(self, "partial_fit began")
-        vars(self).update(_learn(source, self.method, self.per, self._moments, self.n_samples_seen_))
+        self.__dict__.update(_learn(source, self.method, self.per, self._moments, self.n_samples_seen_))
         return self
 
     def transform(self, X: Any) -> Any:
