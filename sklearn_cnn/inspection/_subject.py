@@ -224,7 +224,7 @@ def batches_of(subject: Subject, size: int) -> Iterator[tuple[slice, Tensor]]:
         check_range(*seen.range, getattr(estimator, "precision_", "float32"))
         rows = slice(start, start + len(pixels))
         yield rows, pixels if len(pixels) > 1 else pixels.expand(2, *pixels.shape[1:])
-    warn_of_another_range(seen.range, estimator._pixel_range, fractions=images.dtype != np.uint8, depth=4)
+    warn_of_another_range(seen.range, estimator.pixel_range_, fractions=images.dtype != np.uint8, depth=4)
 
 
 def dtype_of(network: nn.Module) -> torch.dtype:

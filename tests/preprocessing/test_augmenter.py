@@ -322,7 +322,7 @@ def test_training_on_draws_further_pixels(call):
     assert images_among(np.concatenate(rounds), X) == 0
 
 
-def test_the_fast_loop_trains_on_what_skorchs_sees():
+def test_callbacks_that_look_at_batches_do_not_change_what_is_drawn():
     plain, watched = (make_pipeline(ImageAugmenter(**STRONG), clf) for clf in (small(), recording("loop")))
     assert same_weights(plain.fit(X, y)[-1], watched.fit(X, y)[-1])
 
