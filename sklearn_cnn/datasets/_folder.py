@@ -126,7 +126,7 @@ def load_image_folder(
 def _read_extensions(extensions: Any) -> set[str]:
     given = [extensions] if isinstance(extensions, str) else list(extensions)
     if not given or not all(isinstance(ending, str) and ending.strip(".") and "*" not in ending for ending in given):
-        raise ValueError(f'extensions are endings of file names such as ".jpg", without "*"; got {extensions!r}.')
+        raise ValueError(f'extensions are endings such as ".jpg", without a star; got {extensions!r}.')
     return {f".{ending.lower().lstrip('.')}" for ending in given}
 
 
