@@ -19,8 +19,8 @@ from skorch import NeuralNetRegressor
 from skorch.callbacks import Callback, EpochScoring
 
 from sklearn_cnn import CNNClassifier, CNNRegressor, ImageAugmenter
-from sklearn_cnn.estimators._regressor import _mean_and_scale
 from sklearn_cnn.estimators._sample import Sample
+from sklearn_cnn.estimators._task import mean_and_scale
 from sklearn_cnn.exceptions import NonFiniteLossError
 
 DIGITS = load_digits()
@@ -128,7 +128,7 @@ def test_targets_are_standardised_by_their_weighted_statistics(weighted):
 def test_statistics_are_those_of_the_training_part_and_of_weights_above_zero():
     weights = np.where(np.arange(6) == 5, 0.0, 1.0)
     targets = np.array([[1.0], [3.0], [1e6], [1e6], [1e6], [1e6]])
-    mean, scale = _mean_and_scale(Sample(X[:6], targets, weights, np.array([0, 1, 5])))
+    mean, scale = mean_and_scale(Sample(X[:6], targets, weights, np.array([0, 1, 5])))
     assert (mean, scale) == (2, 1)
 
 

@@ -511,6 +511,26 @@ def test_scikit_learns_own_checks_of_names_and_frames():
     check_transformer_get_feature_names_out("ImageAugmenter", ImageAugmenter())
 
 
+def test_a_fit_on_an_array_forgets_the_names_of_a_frame():
+    pd = pytest.importorskip("pandas")
+    rows = np.ones((4, 64))
+    frame = pd.DataFrame(rows, columns=[f"pixel{i}" for i in range(64)])
+    for fit in (ImageAugmenter.fit, ImageAugmenter.fit_transform):
+        augmenter = ImageAugmenter(rotation=10).fit(frame)
+        fit(augmenter, rows)
+        assert vars(augmenter) == vars(ImageAugmenter(rotation=10).fit(rows))
+
+
+@pytest.mark.parametrize("changed", [{"crop": 20}, {"fill_value": 1e300}, {"zoom": (2, 1)}], ids=str)
+@pytest.mark.parametrize("call", ["fit", "fit_transform"])
+def test_a_fit_that_fails_changes_nothing(call, changed):
+    augmenter = ImageAugmenter().fit(np.ones((4, 30, 30))).set_params(**changed)
+    before = vars(augmenter).copy()
+    with pytest.raises(ValueError, match=next(iter(changed))):
+        getattr(augmenter, call)(np.ones((4, 8, 9, 3), np.float32))
+    assert vars(augmenter) == before
+
+
 # Model selection.
 
 

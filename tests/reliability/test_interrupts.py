@@ -19,7 +19,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import sklearn_cnn
 from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, CNNRegressor
-from sklearn_cnn.estimators import _base
+from sklearn_cnn.estimators import _fit
 
 DIGITS = load_digits()
 X, y = DIGITS.images[:80].astype(np.float32), DIGITS.target[:80]
@@ -50,21 +50,21 @@ def digest(estimator):
     return hashlib.sha256(b"".join(value.numpy().tobytes() for value in values)).hexdigest()
 
 
-BASE, LOOP = "sklearn_cnn.estimators._base", "sklearn_cnn.training._loop"
+BASE, READ, FIT = "sklearn_cnn.estimators._base", "sklearn_cnn.estimators._read", "sklearn_cnn.estimators._fit"
 POINTS = {
-    "images read": f"{BASE}.read_images",
-    "targets read": f"{BASE}.Sample",
-    "pixels surveyed": f"{BASE}.survey",
+    "images read": f"{READ}.read_images",
+    "targets read": f"{READ}.Sample",
+    "pixels surveyed": f"{FIT}.survey",
     "network built": "sklearn_cnn.estimators._network.build_network",
-    "net made": f"{BASE}.make_net",
+    "net made": f"{FIT}.make_net",
     "forward": "sklearn_cnn.architectures._build.ImageNetwork.forward",
     "backward": "torch.Tensor.backward",
     "step": None,  # by a hook of torch
-    "validated": f"{LOOP}._record_score",
+    "validated": "sklearn_cnn.training._loop._record_score",
     "epoch ended": f"{__name__}.EndsEpochs.on_epoch_end",
-    "trained": f"{BASE}.train",
-    "records made": f"{BASE}.BaseCNN._records",
-    "fit over": f"{BASE}.FitTasks.end_fit",
+    "trained": f"{FIT}.train",
+    "result made": f"{FIT}.plain_history",
+    "fit over": "sklearn_cnn.estimators._base.FitTasks.end_fit",
 }
 """The functions that have just done their work when Ctrl-C comes."""
 
@@ -109,7 +109,7 @@ def test_row_21_ctrl_c_leaves_the_fit_and_the_estimator_as_it_was(point, way, ki
         assert estimator.loss_curve_ == undisturbed.loss_curve_
 
 
-@pytest.mark.parametrize("target", [f"{BASE}.read_images", POINTS["forward"], f"{BASE}.check_range"])
+@pytest.mark.parametrize("target", [f"{BASE}.read_again", POINTS["forward"], f"{BASE}.check_range"])
 def test_row_21_ctrl_c_in_predict_leaves_an_estimator_that_predicts(target):
     clf = small().fit(X, y)
     expected = clf.predict_proba(X)
@@ -141,7 +141,7 @@ def test_row_21_early_stopping_of_skorch_ends_a_fit_and_ctrl_c_beside_it_leaves_
 
 
 def test_row_21_ctrl_c_stops_a_search_at_once(monkeypatch):
-    fits, train = [], _base.train
+    fits, train = [], _fit.train
 
     def second_is_interrupted(*args, **kwargs):
         fits.append(1)
@@ -149,7 +149,7 @@ def test_row_21_ctrl_c_stops_a_search_at_once(monkeypatch):
             signal.raise_signal(signal.SIGINT)
         return train(*args, **kwargs)
 
-    monkeypatch.setattr(_base, "train", second_is_interrupted)
+    monkeypatch.setattr(_fit, "train", second_is_interrupted)
     search = GridSearchCV(small(), {"max_epochs": [1, 2]}, cv=2)
     with pytest.raises(KeyboardInterrupt):
         search.fit(X, y % 2)
@@ -244,7 +244,7 @@ import torch
 torch.set_num_threads(1)
 from sklearn.datasets import load_digits
 from sklearn_cnn import CNNClassifier
-from sklearn_cnn.estimators import _base
+from sklearn_cnn.estimators import _fit
 
 X, y = load_digits().images[:80], load_digits().target[:80]
 clf = CNNClassifier((4,), max_epochs=1, random_state=0).fit(X, y)
@@ -262,7 +262,7 @@ def train(*args, **kwargs):
     sys.setprofile(come)
     raise KeyboardInterrupt("the first")
 
-_base.train = train
+_fit.train = train
 while last != "the first":
     number, passed = number + 1, 0
     try:

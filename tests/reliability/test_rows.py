@@ -432,7 +432,7 @@ def test_row_15_weights_whose_sum_overflows_are_scaled():
     assert digest(large) == digest(plain)
 
 
-@pytest.mark.parametrize("step", ["make_net", "train", "survey", "NetworkRecipe", "reseed_dropout"])
+@pytest.mark.parametrize("step", ["make_net", "train", "survey", "recipe_of", "reseed_dropout"])
 def test_row_22_a_failure_at_any_step_leaves_the_earlier_state(step, monkeypatch):
     clf = small().fit(X, y)
     before, state = digest(clf), dict(vars(clf))
@@ -442,7 +442,7 @@ def test_row_22_a_failure_at_any_step_leaves_the_earlier_state(step, monkeypatch
     def fail(*args, **kwargs):
         raise RuntimeError("injected")
 
-    monkeypatch.setattr(f"sklearn_cnn.estimators._base.{step}", fail)
+    monkeypatch.setattr(f"sklearn_cnn.estimators._fit.{step}", fail)
     for estimator, expected in ((clf, state), (fresh, blank)):
         with pytest.raises(RuntimeError, match="injected"):
             estimator.fit(X[:, :7], y)
@@ -514,7 +514,7 @@ def test_row_23_prediction_goes_on_with_smaller_batches_and_one_warning(error, r
 def test_row_23_what_was_predicted_before_memory_ran_out_is_kept(monkeypatch):
     clf = small().fit(X, y)
     expected, sizes = clf.predict_proba(X), []
-    clf._predict_batch_size = 16
+    monkeypatch.setattr("sklearn_cnn.estimators._base.prediction_batch_size", lambda largest_map: 16)
     forward = ImageNetwork.forward
 
     def crowded_later(self, images):
