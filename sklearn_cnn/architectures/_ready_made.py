@@ -9,12 +9,12 @@ from sklearn_cnn.architectures._draft import Draft
 from sklearn_cnn.architectures._plan import Plan
 
 LR_SHARES = {"batch": 1.0, "layer": 0.1, None: 0.02}
-"""What a backbone takes of the usual learning rate, by the kind of normalisation in it."""
+"""The share of the usual learning rate that a backbone takes, by the kind of normalisation in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModuleFacts:
-    """What is known of a module after it was run once on a blank image.
+    """What a plan needs to know of a module, found out by running it once on a blank image.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class BackboneNet(ModuleFacts):
 
     @property
     def lr_share(self) -> float:
-        """What it takes of the usual learning rate: that of the same network in the catalog, or of similar ones."""
+        """Its share of the usual learning rate: that of the same network in the catalog, else by its normalisation."""
         model = self.name.partition(":")[2].partition(".")[0]  # timm writes the weights after a dot
         same = (entry.lr_share for entry in CATALOG.values() if entry.torchvision == model)
         return next(same, LR_SHARES[self.normalization])
@@ -152,7 +152,7 @@ class UserNet(ModuleFacts):
 
     @property
     def lr_share(self) -> float:
-        """What it takes of the usual learning rate. Nothing is known of how it was made to be trained: a tenth."""
+        """Its share of the usual learning rate: a tenth, since nothing is known of how it trains best."""
         return 0.1
 
     def plan(self, input_shape: tuple[int, int, int], n_outputs: int) -> Plan:
