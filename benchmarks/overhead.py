@@ -1,4 +1,5 @@
-"""Time of `fit` over that of a bare torch loop that trains the same layers, in the same order and precision.
+"""Time of `fit` over that of a bare torch loop that trains the same layers in the same order, layout and
+precision.
 
     python benchmarks/overhead.py FOLDER
 
@@ -34,6 +35,7 @@ def compare(name, X, y, epochs, threads, repeats):
             batch_size=fitted.batch_size_,
             lr=0.01,
             bfloat16=fitted.precision_ == "bfloat16",
+            channels_last=True,  # as `fit` has them
             label_smoothing=clf.label_smoothing,
         )
 
