@@ -1,17 +1,18 @@
-"""How many threads a fit computes with, and a process that was forked."""
+"""How many threads a fit and a prediction compute with, and a process that was forked."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
+import joblib
 import torch
 from threadpoolctl import ThreadpoolController
 
-ONE_THREAD_BELOW = 15_000_000
-"""Multiply-adds of a step from which more threads pay off. On two cores that are otherwise idle a second thread costs
-a fifth of the time at 3 million, is worth nothing around 20, a third at 80 and more than half from 500 on; on cores
-that are busy with something else it costs up to ten times as much, as each step waits for the slower one."""
+ONE_THREAD_BELOW = 130_000_000
+"""Multiply-adds of a training step from which more than one thread is used. On two idle cores a second thread makes
+a step of this size half as fast again. Below it gains less, and where the cores have other work each operation
+waits for the slower thread, so that a fit can take several times as long."""
 
 
 @cache
@@ -19,22 +20,65 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()  # looks through the libraries of the process, which takes 10 ms
 
 
+def threads_of_step(n_macs: int) -> int:
+    """Choose the number of threads of a training step.
+
+    It depends on the step and on the CPUs that this process may use, and never on the load of the machine: another
+    number of threads rounds in another way.
+
+    Parameters
+    ----------
+    n_macs : int
+        Multiply-adds of a step.
+
+    Returns
+    -------
+    int
+        The number of threads.
+    """
+    return 1 if n_macs < ONE_THREAD_BELOW else joblib.cpu_count()
+
+
+@contextmanager
+def at_most_threads(n_threads: int) -> Iterator[None]:
+    """Compute with at most so many threads, and with fewer where the caller has fewer.
+
+    The number is that of the calling thread alone and is given back at the end. ``torch.set_num_threads`` would also
+    set it for every thread that begins meanwhile, and these would keep it.
+
+    Parameters
+    ----------
+    n_threads : int
+        The most threads.
+    """
+    # The first question for the number also sets it in this thread, to that of the process: ask before the change.
+    if torch.get_num_threads() <= n_threads:
+        yield
+        return
+    libraries = _controller().select(user_api="openmp").lib_controllers
+    before = [library.get_num_threads() for library in libraries]
+    try:
+        for library, n_before in zip(libraries, before, strict=True):
+            library.set_num_threads(min(n_threads, n_before))
+        yield
+    finally:
+        for library, n_before in zip(libraries, before, strict=True):
+            library.set_num_threads(n_before)
+
+
 @contextmanager
 def threads_for(n_macs: int) -> Iterator[None]:
-    """Compute small steps with one thread, larger ones with as many as the caller has.
+    """Compute small training steps with one thread, and larger ones with the CPUs that this process may use.
 
-    The number is that of the calling thread alone and is given back at the end. ``torch.set_num_threads``
-    would also store it for every thread that begins meanwhile, which would keep it.
+    These are counted by ``joblib.cpu_count``, which knows the affinity of the process and the quota of its container.
+    The number of the caller is never raised, so that workers of joblib keep theirs.
 
     Parameters
     ----------
     n_macs : int
         Multiply-adds of a step.
     """
-    if n_macs >= ONE_THREAD_BELOW:
-        yield
-        return
-    with _controller().limit(limits=1, user_api="openmp"):
+    with at_most_threads(threads_of_step(n_macs)):
         yield
 
 
