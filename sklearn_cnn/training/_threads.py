@@ -1,13 +1,15 @@
 """How many threads a fit and a prediction compute with, and a process that was forked."""
 
+import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 import joblib
 import torch
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import LibController, ThreadpoolController
 
 ONE_THREAD_BELOW = 130_000_000
 """Multiply-adds of a training step from which more than one thread is used. On two idle cores a second thread makes
@@ -16,27 +18,24 @@ waits for the slower thread, so that a fit can take several times as long."""
 
 
 @cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()  # looks through the libraries of the process, which takes 10 ms
+def _openmp() -> list[LibController]:
+    """The OpenMP libraries of this process. Looking for them takes 10 ms."""
+    return list(ThreadpoolController().select(user_api="openmp").lib_controllers)
 
 
-def threads_of_step(n_macs: int) -> int:
-    """Choose the number of threads of a training step.
+@cache
+def _set_mkl_threads() -> Callable[[int], int]:
+    """MKL's function that sets the number for the products of the calling thread, and gives the one before.
 
-    It depends on the step and on the CPUs that this process may use, and never on the load of the machine: another
-    number of threads rounds in another way.
-
-    Parameters
-    ----------
-    n_macs : int
-        Multiply-adds of a step.
-
-    Returns
-    -------
-    int
-        The number of threads.
+    0 stands for the number of OpenMP. ``torch.set_num_threads`` has set another one, so that after it OpenMP's number
+    does not count for dense layers. threadpoolctl does not find MKL where it is a part of torch.
     """
-    return 1 if n_macs < ONE_THREAD_BELOW else joblib.cpu_count()
+    library = Path(torch.__file__).with_name("lib") / "libtorch_cpu.so"
+    try:
+        function: Callable[[int], int] = ctypes.CDLL(str(library)).MKL_Set_Num_Threads_Local
+    except (OSError, AttributeError):  # a build without MKL
+        return lambda n_threads: 0
+    return function
 
 
 @contextmanager
@@ -55,15 +54,16 @@ def at_most_threads(n_threads: int) -> Iterator[None]:
     if torch.get_num_threads() <= n_threads:
         yield
         return
-    libraries = _controller().select(user_api="openmp").lib_controllers
-    before = [library.get_num_threads() for library in libraries]
+    before = [(library, library.get_num_threads()) for library in _openmp()]
+    before_in_mkl = _set_mkl_threads()(n_threads)
     try:
-        for library, n_before in zip(libraries, before, strict=True):
+        for library, n_before in before:
             library.set_num_threads(min(n_threads, n_before))
         yield
     finally:
-        for library, n_before in zip(libraries, before, strict=True):
+        for library, n_before in before:
             library.set_num_threads(n_before)
+        _set_mkl_threads()(before_in_mkl)
 
 
 @contextmanager
@@ -71,14 +71,15 @@ def threads_for(n_macs: int) -> Iterator[None]:
     """Compute small training steps with one thread, and larger ones with the CPUs that this process may use.
 
     These are counted by ``joblib.cpu_count``, which knows the affinity of the process and the quota of its container.
-    The number of the caller is never raised, so that workers of joblib keep theirs.
+    The number of the caller is never raised, so that workers of joblib keep theirs. The load of the machine has no
+    part in it: another number of threads rounds in another way.
 
     Parameters
     ----------
     n_macs : int
         Multiply-adds of a step.
     """
-    with at_most_threads(threads_of_step(n_macs)):
+    with at_most_threads(1 if n_macs < ONE_THREAD_BELOW else joblib.cpu_count()):
         yield
 
 
