@@ -89,8 +89,8 @@ class SeededDropout(nn.Module):
 def _integers(n: int, dtype: torch.dtype, generator: torch.Generator) -> Tensor:
     """Random integers of the whole range of a dtype.
 
-    torch draws 32 bits for each integer of up to 32 bits. An integer of 64 bits is cut into several here:
-    that takes a third of the time.
+    torch draws 32 bits for each integer of up to 32 bits. Here integers of 64 bits are cut into several. Of a training
+    step of filters=(32, 64) on images of 28×28, float32, one thread, dropout takes 3% so, and 12% with `bernoulli_`.
     """
     if generator.device.type not in ("cpu", "cuda"):  # other devices have no random integers of 64 bits
         bounds = torch.iinfo(dtype)
