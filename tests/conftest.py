@@ -33,6 +33,26 @@ os.environ["MPLBACKEND"] = "Agg"  # draws without a screen, on machines that hav
 os.fsync = os.fstat
 
 
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--row",
+        action="append",
+        type=int,
+        default=[],
+        metavar="N",
+        help="run only the tests of this row of docs/reliability.md; may be given several times",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    rows = set(config.getoption("--row"))
+    if rows:
+        kept = [item for item in items if rows & {mark.args[0] for mark in item.iter_markers("reliability")}]
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        items[:] = kept
+
+
 @pytest.fixture(autouse=True)
 def close_figures():
     yield
