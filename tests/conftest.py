@@ -33,7 +33,6 @@ os.environ["MPLBACKEND"] = "Agg"  # draws without a screen, on machines that hav
 os.fsync = os.fstat
 
 
-
 def pytest_addoption(parser):
     parser.addoption(
         "--row",

@@ -134,7 +134,8 @@ def private_members(tree):
                     yield statement.name
                 elif isinstance(statement, ast.Assign | ast.AnnAssign):
                     targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-                    yield from (name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name))
+                    names = (name for target in targets for name in ast.walk(target))
+                    yield from (name.id for name in names if isinstance(name, ast.Name))
 
 
 def private_uses(tree):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.reliability.table import PAGE, rows_of, marked_tests, with_tests
+from tests.reliability.table import BEGIN, END, PAGE, marked_tests, rows_of, with_tests
 
 N_ROWS = 40
 
@@ -26,7 +26,7 @@ def test_every_mark_names_a_row(request):
 
 
 def test_only_the_last_column_between_the_markers_is_written():
-    page = "| 1 | a |\n<!-- rows: begin -->\n| | fault |\n| 1 | x | `old` |\n| 2 | y |  |\n<!-- rows: end -->\n| 1 | b |"
+    page = f"| 1 | a |\n{BEGIN}| | fault |\n| 1 | x | `old` |\n| 2 | y |  |\n{END}| 1 | b |"
     expected = page.replace("`old`", "`a.py::b` `a.py::c`")
     assert with_tests(page, {1: ["a.py::b", "a.py::c"]}) == expected
     with pytest.raises(ValueError, match="table between"):
