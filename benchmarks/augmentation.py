@@ -21,6 +21,7 @@ from sklearn.model_selection import train_test_split
 
 from sklearn_cnn import CNNClassifier, ImageAugmenter
 from sklearn_cnn.images._reading import read_images
+from sklearn_cnn.preprocessing._augmenter import augmented
 
 
 def gain(folder, settings, seeds, train_size, max_epochs):
@@ -48,9 +49,8 @@ def contestants(images):
     from torchvision.transforms import v2
 
     batch = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-    source = ImageAugmenter(rotation=15, shift=0.1, zoom=0.1, horizontal_flip=0.5, random_state=0)._augment(
-        read_images(ImageAugmenter(), images, reset=True)
-    )
+    augmenter = ImageAugmenter(rotation=15, shift=0.1, zoom=0.1, horizontal_flip=0.5, random_state=0)
+    source = augmented(augmenter, read_images(images))
     generator = torch.Generator().manual_seed(0)
     rows = np.arange(len(images))
     of_kornia = torch.nn.Sequential(K.RandomAffine(15, (0.1, 0.1), (0.9, 1.1), p=1.0), K.RandomHorizontalFlip(p=0.5))

@@ -10,7 +10,8 @@ from numpydoc.validate import validate
 
 import sklearn_cnn
 import sklearn_cnn.inspection
-from sklearn_cnn.architectures._plan import Layer, Plan
+from sklearn_cnn.architectures._layer import Layer
+from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.exceptions import ModelFileError, NonFiniteLossError
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.images._source import ImageSource

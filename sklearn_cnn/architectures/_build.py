@@ -1,30 +1,20 @@
 """A plan becomes a torch module."""
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Self
+from typing import Self
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from sklearn_cnn._random import generator, global_draws
-from sklearn_cnn.architectures._plan import Layer, Plan
+from sklearn_cnn.architectures._dropout import SeededDropout
+from sklearn_cnn.architectures._kinds import KINDS, Shape
+from sklearn_cnn.architectures._layer import Layer
+from sklearn_cnn.architectures._plan import Plan
 
-_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-}
 # Gains that keep the variance of a signal through a layer: He et al. 2015, arXiv:1502.01852,
 # for the rectifiers; Glorot and Bengio 2010 for the rest.
 _GAINS = {"relu": 2**0.5, "leaky_relu": 2**0.5, "elu": 2**0.5, "gelu": 2**0.5, "silu": 2**0.5, "tanh": 5 / 3}
-_PAD_MODES = {"zeros": "constant", "replicate": "replicate", "reflect": "reflect", "circular": "circular"}
 
 
 class ImageNetwork(nn.Module):
@@ -61,11 +51,11 @@ class ImageNetwork(nn.Module):
         self.layers = nn.ModuleDict()
         channels: dict[str, int] = {"input": plan.input_shape[0]}
         for layer in plan.layers:
-            if layer.kind == "module":
+            if layer.ready_made:
                 assert module is not None
                 self.layers[layer.name] = module
             else:
-                self.layers[layer.name] = _BUILDERS[layer.kind](layer, channels[layer.reads[0]])
+                self.layers[layer.name] = KINDS[layer.kind].build(layer, channels[layer.reads[0]])
             channels[layer.name] = layer.output_shape[0]
         self._frozen = [f"layers.{layer.name}" for layer in plan.layers if layer.frozen]
         for layer in plan.layers:
@@ -78,7 +68,7 @@ class ImageNetwork(nn.Module):
         last_read = {source: layer.name for layer in plan.layers for source in layer.reads}
         self._done_with = {name: [s for s, reader in last_read.items() if reader == name] for name in self._reads}
         self._exact = {layer.name for layer in plan.layers if layer.exact}
-        self.ready_made = [layer.name for layer in plan.layers if layer.kind == "module"]
+        self.ready_made = [layer.name for layer in plan.layers if layer.ready_made]
         self.seed, self.n_draws = 0, 0
         self.training_dtype: torch.dtype | None = None
         self.starts_behind: str | None = None
@@ -170,191 +160,6 @@ class ImageNetwork(nn.Module):
         return global_draws(generator(self.seed, self.n_draws).initial_seed(), device)
 
 
-class Standardize(nn.Module):
-    """Subtract a mean from each channel and divide by its standard deviation."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, n_channels: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(n_channels, 1, 1, device="cpu"))
-        self.register_buffer("std", torch.ones(n_channels, 1, 1, device="cpu"))
-
-    def set_statistics(self, mean: NDArray[Any], std: NDArray[Any]) -> None:
-        """Take over statistics of shape ``(n_channels,)``."""
-        self.mean.copy_(torch.from_numpy(mean).view_as(self.mean))
-        self.std.copy_(torch.from_numpy(std).view_as(self.std))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.std
-
-
-class SeededDropout(nn.Module):
-    """Dropout that draws from a generator of its own.
-
-    ``torch.nn.functional.dropout`` draws from the global generator: it would change the numbers
-    that the rest of the program draws, and two fits in two threads would change each other's.
-
-    Parameters
-    ----------
-    p : float
-        Probability with which a value is set to zero.
-    """
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-        self.seed = 0
-        self._generator: torch.Generator | None = None
-
-    def reseed(self, seed: int) -> None:
-        """Start the draws anew from a seed."""
-        self.seed, self._generator = seed, None
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        if self._generator is None or self._generator.device != x.device:
-            self._generator = torch.Generator(x.device).manual_seed(self.seed)
-        kept = torch.empty_like(x).bernoulli_(1 - self.p, generator=self._generator)
-        return x * kept.div_(1 - self.p)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_generator": None}  # a torch.Generator does not pickle
-
-
-class UnevenConv2d(nn.Conv2d):
-    """A convolution with another padding before the map than behind it, or with a stride larger than the map.
-
-    A separate pad costs twice the time of a padding inside the convolution, so this stands
-    only where torch has no such padding, or leaves part of the result unset: see `steps_over`.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        sides: tuple[int, int, int, int],
-        mode: str,
-        stride: tuple[int, int],
-        steps_over: bool,
-        device: Any = None,  # skip_init looks for it by name
-        **settings: Any,
-    ) -> None:
-        # A stride larger than the map is taken afterwards: there is little to take it from.
-        self.taken = stride if steps_over else (1, 1)
-        stride = (1, 1) if steps_over else stride
-        super().__init__(in_channels, out_channels, device=device, stride=stride, **settings)
-        top, bottom, left, right = sides
-        self.sides = (left, right, top, bottom)
-        self.mode = mode
-
-    def forward(self, x: Tensor) -> Tensor:
-        maps = super().forward(F.pad(x, self.sides, mode=self.mode))
-        return maps[:, :, :: self.taken[0], :: self.taken[1]]
-
-
-class Dense(nn.Linear):
-    """A dense layer whose result for an image does not depend on how many others come with it.
-
-    Products of fewer rows than this run in another kernel, which rounds differently: measured on one
-    to eight threads, differences of up to 2e-5 in logits for batches below 4 rows a thread, and none
-    from there on. The weights dominate so small a product, and the rows that are added cost little.
-    """
-
-    SMALLEST = 8
-
-    def forward(self, x: Tensor) -> Tensor:
-        # A graph is for batches of any size and runs in other kernels: there the question would fix the size.
-        if self.training or torch.compiler.is_compiling() or len(x) >= self.SMALLEST:
-            return super().forward(x)
-        missing = self.SMALLEST - len(x)
-        return super().forward(F.pad(x, (0, 0, 0, missing)))[: len(x)]
-
-
-class GlobalPool(nn.Module):
-    """Mean or maximum of every map."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__()
-        self.kind = kind
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean(dim=(2, 3)) if self.kind == "global_avg_pool" else x.amax(dim=(2, 3))
-
-
-class Sum(nn.Module):
-    """Sum of two maps."""
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return x + y
-
-
-class Concat(nn.Module):
-    """The channels of several maps, one after the other."""
-
-    def forward(self, *maps: Tensor) -> Tensor:
-        return torch.cat(maps, dim=1)
-
-
-def _unset(cls: type[nn.Module], *args: Any, **kwargs: Any) -> nn.Module:
-    """Make a module without drawing its weights: torch would draw them from the global generator."""
-    return nn.utils.skip_init(cls, *args, **kwargs)  # type: ignore[no-untyped-call]  # torch has no types here
-
-
-def _conv(layer: Layer, in_channels: int) -> nn.Module:
-    assert layer.kernel is not None and layer.stride is not None and layer.dilation is not None
-    assert layer.padding is not None
-    top, bottom, left, right = layer.padding
-    settings: dict[str, Any] = {
-        "kernel_size": layer.kernel,
-        "stride": layer.stride,
-        "dilation": layer.dilation,
-        "bias": layer.bias,
-    }
-    channels = in_channels, layer.output_shape[0]
-    if (top, left) == (bottom, right) and not layer.exact:
-        return _unset(nn.Conv2d, *channels, padding=(top, left), padding_mode=layer.padding_mode, **settings)
-    mode = _PAD_MODES[layer.padding_mode]
-    return _unset(UnevenConv2d, *channels, sides=layer.padding, mode=mode, steps_over=layer.exact, **settings)
-
-
-def _dense(layer: Layer, in_features: int) -> nn.Module:
-    return _unset(Dense, in_features, layer.output_shape[0], bias=layer.bias)
-
-
-def _pool(layer: Layer, _: int) -> nn.Module:
-    assert layer.kernel is not None
-    pool = nn.MaxPool2d if layer.kind == "max_pool" else nn.AvgPool2d
-    padding = 0 if layer.padding is None else layer.padding[0]
-    return pool(layer.kernel, layer.stride, padding=padding, ceil_mode=layer.ceil)
-
-
-def _activation(layer: Layer, _: int) -> nn.Module:
-    assert layer.activation is not None
-    return _ACTIVATIONS[layer.activation]()
-
-
-_BUILDERS: dict[str, Callable[[Layer, int], nn.Module]] = {
-    "standardize": lambda _, channels: Standardize(channels),
-    "conv": _conv,
-    "max_pool": _pool,
-    "avg_pool": _pool,
-    "adaptive_avg_pool": lambda layer, _: nn.AdaptiveAvgPool2d(layer.output_shape[1:]),
-    "batch_norm": lambda layer, _: nn.BatchNorm2d(layer.output_shape[0], eps=layer.eps, device="cpu"),
-    "activation": _activation,
-    "global_avg_pool": lambda layer, _: GlobalPool(layer.kind),
-    "global_max_pool": lambda layer, _: GlobalPool(layer.kind),
-    "flatten": lambda *_: nn.Flatten(),
-    "dropout": lambda layer, _: SeededDropout(layer.dropout),
-    "dense": _dense,
-    "sum": lambda *_: Sum(),
-    "concat": lambda *_: Concat(),
-}
-
-
 def build_network(plan: Plan, module: nn.Module | None = None) -> ImageNetwork:
     """Build the module of a plan. Its weights are unset until `initialize` or a state dict fills them.
 
@@ -374,6 +179,28 @@ def build_network(plan: Plan, module: nn.Module | None = None) -> ImageNetwork:
     return ImageNetwork(plan, module).float().to(memory_format=torch.channels_last)
 
 
+def tensor_shapes(plan: Plan) -> dict[str, Shape]:
+    """Names and shapes of the tensors in the state dict of a plan's network, found without making a module.
+
+    Parameters
+    ----------
+    plan : Plan
+        The layers.
+
+    Returns
+    -------
+    dict of str to tuple of int
+        Such as ``{"layers.block1_conv.weight": (8, 1, 3, 3)}``, in the order of the state dict. Tensors of ready-made
+        modules are left out: a plan does not know them.
+    """
+    channels = {"input": plan.input_shape[0], **{layer.name: layer.output_shape[0] for layer in plan.layers}}
+    return {
+        f"layers.{layer.name}.{name}": shape
+        for layer in plan.layers
+        for name, shape in KINDS[layer.kind].tensors(layer, channels[layer.reads[0]]).items()
+    }
+
+
 def initialize(network: ImageNetwork, plan: Plan, generator: torch.Generator) -> None:
     """Draw the first weights of a network.
 
@@ -390,7 +217,7 @@ def initialize(network: ImageNetwork, plan: Plan, generator: torch.Generator) ->
         Source of the draws.
     """
     for layer in plan.layers:
-        if layer.kind not in ("conv", "dense"):
+        if not KINDS[layer.kind].drawn:
             continue
         module = network.layers[layer.name]
         weight = module.weight

@@ -1,63 +1,122 @@
-"""The plan of a network of conv blocks, as the parameters of an estimator describe it."""
+"""Networks of conv blocks, as the parameters of an estimator describe them."""
 
-from sklearn_cnn.architectures._draft import Draft
+from dataclasses import dataclass
+from typing import Literal
+
+from sklearn_cnn.architectures._draft import NO_PADDING, Draft
 from sklearn_cnn.architectures._geometry import same_padding
-from sklearn_cnn.architectures._plan import Plan, Sides
-from sklearn_cnn.architectures._spec import Architecture, ConvBlock, Pair
+from sklearn_cnn.architectures._layer import Pair, Sides
+from sklearn_cnn.architectures._plan import Plan
 
 
-def plan_conv_blocks(architecture: Architecture, input_shape: tuple[int, int, int], n_outputs: int) -> Plan:
-    """Lay out a network for one image shape.
+@dataclass(frozen=True)
+class ConvBlock:
+    """One block: convolutions, a pool after the first of them, normalisation and activation.
 
-    Parameters
+    Attributes
     ----------
-    architecture : Architecture
-        What the network is made of.
-    input_shape : (int, int, int)
-        ``(channels, height, width)`` of an image.
-    n_outputs : int
-        Values the network gives for an image.
-
-    Returns
-    -------
-    Plan
-        One row a layer.
-
-    Raises
-    ------
-    ValueError
-        Where a convolution does not fit its input, or a padding is too large for its mode.
+    filters : int
+        Output channels of each convolution.
+    kernel_size, dilation : (int, int)
+        Of each convolution.
+    stride : (int, int)
+        Of the first convolution; the others have stride 1.
+    padding : (int, int), "same" or "valid"
+        Pixels added above and below, and left and right, before each convolution.
+    n_convs : int
+        Number of convolutions.
+    pooling : {"max", "avg"} or None
+        Kind of the pool.
+    pool_size, pool_stride : (int, int)
+        Of the pool.
     """
-    draft = Draft(input_shape)
-    if architecture.standardize:
-        draft.add("standardize", "standardize")
-    for number, block in enumerate(architecture.blocks, start=1):
-        draft.block = f"block{number}"
-        _add_block(draft, architecture, block, number)
-    draft.block = "head"
-    if architecture.global_pooling is not None:
-        draft.global_pool(architecture.global_pooling)
-    else:
-        draft.flatten()
-    for number, width in enumerate(architecture.hidden_layer_sizes, start=1):
-        draft.drop(f"dense{number}_dropout", architecture.dropout)
-        draft.dense(f"dense{number}", width, architecture.activation)
-        draft.activate(f"dense{number}_{architecture.activation}", architecture.activation)
-    draft.drop("output_dropout", architecture.dropout)
-    draft.dense("output", n_outputs, None)
-    return draft.plan()
+
+    filters: int
+    kernel_size: Pair
+    stride: Pair
+    padding: Pair | Literal["same", "valid"]
+    dilation: Pair
+    n_convs: int
+    pooling: Literal["max", "avg"] | None
+    pool_size: Pair
+    pool_stride: Pair
 
 
-def _add_block(draft: Draft, architecture: Architecture, block: ConvBlock, number: int) -> None:
-    """Convolution, pool, normalisation, activation; further convolutions keep stride 1 and have no pool.
+@dataclass(frozen=True)
+class ConvNet:
+    """An architecture of conv blocks and dense layers.
 
-    The pool stands before normalisation and activation: for a 2×2 pool these then run on a
-    quarter of the values.
+    Attributes
+    ----------
+    blocks : tuple of ConvBlock
+        The blocks, first to last.
+    padding_mode, global_pooling, activation, normalization, hidden_layer_sizes, dropout, standardize : object
+        As in `CNNClassifier`.
+    """
+
+    blocks: tuple[ConvBlock, ...]
+    padding_mode: str = "zeros"
+    global_pooling: Literal["avg", "max"] | None = None
+    activation: str = "relu"
+    normalization: Literal["batch"] | None = "batch"
+    hidden_layer_sizes: tuple[int, ...] = (128,)
+    dropout: float = 0.25
+    standardize: bool = True
+
+    @property
+    def lr_share(self) -> float:
+        """What it takes of the usual learning rate: all of it."""
+        return 1.0
+
+    def plan(self, input_shape: tuple[int, int, int], n_outputs: int) -> Plan:
+        """Lay the network out for one image shape.
+
+        Parameters
+        ----------
+        input_shape : (int, int, int)
+            ``(channels, height, width)`` of an image.
+        n_outputs : int
+            Values that the network gives for an image.
+
+        Returns
+        -------
+        Plan
+            One row a layer.
+
+        Raises
+        ------
+        ValueError
+            Where a convolution does not fit its input, or a padding is too large for its mode.
+        """
+        draft = Draft(input_shape)
+        if self.standardize:
+            draft.standardize()
+        for number, block in enumerate(self.blocks, start=1):
+            draft.block = f"block{number}"
+            _add_block(draft, self, block, number)
+        draft.block = "head"
+        if self.global_pooling is not None:
+            draft.global_pool(self.global_pooling)
+        else:
+            draft.flatten()
+        for number, width in enumerate(self.hidden_layer_sizes, start=1):
+            draft.drop(f"dense{number}_dropout", self.dropout)
+            draft.dense(f"dense{number}", width, self.activation)
+            draft.activate(f"dense{number}_{self.activation}", self.activation)
+        draft.drop("output_dropout", self.dropout)
+        draft.dense("output", n_outputs, None)
+        return draft.plan(self)
+
+
+def _add_block(draft: Draft, net: ConvNet, block: ConvBlock, number: int) -> None:
+    """Add a convolution, a pool, a normalisation and an activation; then further convolutions with stride 1, no pool.
+
+    The pool comes before normalisation and activation: after a 2×2 pool these run on a quarter of the values.
     """
     padding = _sides(block)
     for i in range(block.n_convs):
         suffix = "" if block.n_convs == 1 else f"_{i + 1}"
-        _check_conv(draft, architecture, block, number, padding)
+        _check_conv(draft, net, block, number, padding)
         draft.conv(
             f"block{number}_conv{suffix}",
             block.filters,
@@ -65,20 +124,20 @@ def _add_block(draft: Draft, architecture: Architecture, block: ConvBlock, numbe
             stride=block.stride if i == 0 else (1, 1),
             padding=padding,
             dilation=block.dilation,
-            padding_mode=architecture.padding_mode,
-            bias=architecture.normalization is None,  # a normalisation subtracts it again
-            activation=architecture.activation,
+            padding_mode=net.padding_mode,
+            bias=net.normalization is None,  # a normalisation subtracts it again
+            activation=net.activation,
         )
         if i == 0 and block.pooling is not None:
             draft.pool(f"block{number}_pool", block.pooling, block.pool_size, block.pool_stride)
-        if architecture.normalization == "batch":
+        if net.normalization == "batch":
             draft.norm(f"block{number}_norm{suffix}")
-        draft.activate(f"block{number}_{architecture.activation}{suffix}", architecture.activation)
+        draft.activate(f"block{number}_{net.activation}{suffix}", net.activation)
 
 
 def _sides(block: ConvBlock) -> Sides:
     if block.padding == "valid":
-        return (0, 0, 0, 0)
+        return NO_PADDING
     if block.padding == "same":
         return (
             *same_padding(block.kernel_size[0], block.dilation[0]),
@@ -88,7 +147,7 @@ def _sides(block: ConvBlock) -> Sides:
     return (vertical, vertical, horizontal, horizontal)
 
 
-def _check_conv(draft: Draft, architecture: Architecture, block: ConvBlock, number: int, padding: Sides) -> None:
+def _check_conv(draft: Draft, net: ConvNet, block: ConvBlock, number: int, padding: Sides) -> None:
     _, height, width = draft.shape_of()
     chain = "→".join(str(h) if h == w else f"{h}×{w}" for h, w in _without_repeats(draft.sizes()))
     room = (height + padding[0] + padding[1], width + padding[2] + padding[3])
@@ -102,11 +161,11 @@ def _check_conv(draft: Draft, architecture: Architecture, block: ConvBlock, numb
             f'input{padded} ({chain}); use padding="same"{", or" if not fewer else ","} '
             f"kernel_size<={_setting(largest)}{fewer}"
         )
-    # A reflection can reach no further than the map less its edge, a circular padding once round.
-    limit = {"reflect": (height - 1, width - 1), "circular": (height, width)}.get(architecture.padding_mode)
+    # A reflection is at most as wide as the map without its edge, a circular padding as wide as the map.
+    limit = {"reflect": (height - 1, width - 1), "circular": (height, width)}.get(net.padding_mode)
     if limit is not None and (max(padding[:2]) > limit[0] or max(padding[2:]) > limit[1]):
         raise ValueError(
-            f"conv block {number}: padding_mode={architecture.padding_mode!r} cannot add "
+            f"conv block {number}: padding_mode={net.padding_mode!r} cannot add "
             f"{_setting((max(padding[:2]), max(padding[2:])))} pixels a side to its {height}×{width} input ({chain}); "
             f'use padding_mode="replicate" or "zeros", a smaller kernel_size, or fewer blocks'
         )

@@ -1,28 +1,19 @@
-"""Networks that come as finished torch modules."""
+"""Ready-made modules: the user's own are made here, and what a plan needs to know of a module is found out."""
 
 import copy
-import difflib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
-from torch.utils.flop_counter import FlopCounterMode
 
-from sklearn_cnn._optional import import_optional
 from sklearn_cnn._random import global_draws
-from sklearn_cnn.architectures._catalog import entry_of
-from sklearn_cnn.architectures._draft import Draft
+from sklearn_cnn.architectures._backbones import Backbone
 from sklearn_cnn.architectures._geometry import steps_over
-from sklearn_cnn.architectures._plan import Plan
+from sklearn_cnn.architectures._ready_made import BackboneNet, ModuleFacts, UserNet
 from sklearn_cnn.images._shape import ImageShape
-
-_NORMALIZED_INSIDE = ("googlenet", "inception_v3")
-"""Networks of torchvision whose own first step undoes the usual normalisation: their weights are for ±1."""
 
 
 def make_module(
@@ -66,79 +57,66 @@ def make_module(
     return module
 
 
-def plan_module(module: nn.Module, image_shape: ImageShape, n_outputs: int, *, standardize: bool) -> Plan:
-    """Describe a network that is one module.
+def describe_module(
+    module: nn.Module, image_shape: ImageShape, n_outputs: int, *, factory: Callable[..., Any], standardize: bool
+) -> UserNet:
+    """Find out what a plan needs to know of a user's network.
 
     Parameters
     ----------
     module : torch.nn.Module
-        From images ``(n, c, h, w)`` to ``(n, n_outputs)``.
+        From images ``(n, c, h, w)`` to ``(n, n_outputs)``. It is run on a blank image.
     image_shape : ImageShape
         Size of an image.
     n_outputs : int
-        Values it has to give for an image.
+        Values that it has to give for an image.
+    factory : callable
+        What made it.
     standardize : bool
         Whether pixels are standardised before it.
 
     Returns
     -------
-    Plan
-        The whole module in one row; its multiply-adds are counted in a run on a blank image.
+    UserNet
+        The architecture.
 
     Raises
     ------
     ValueError
         Where it does not give so many outputs.
     """
+    images = ", ".join(map(str, image_shape.channels_first))
     try:
-        outputs, known = _try(module, image_shape)
+        outputs, facts = _try(module, image_shape)
     except Exception as error:
-        images = ", ".join(map(str, image_shape.channels_first))
         error.add_note(f"The network of architecture= failed on a first blank image, of shape (1, {images}).")
         raise
     if getattr(outputs, "shape", None) != (1, n_outputs):
         raise ValueError(
-            f"the network of architecture= must give (n, {n_outputs}) for images of shape "
-            f"(n, {', '.join(map(str, image_shape.channels_first))}); for one image it gave "
-            f"{tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__}."
+            f"the network of architecture= must give (n, {n_outputs}) for images of shape (n, {images}); for one image "
+            f"it gave {tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__}."
         )
-    draft = Draft(image_shape.channels_first)
-    if standardize:
-        draft.add("standardize", "standardize")
-    draft.block = "network"
-    draft.add(
-        "network",
-        "module",
-        shape=(n_outputs,),
-        whole_image=True,
-        n_parameters=sum(p.numel() for p in module.parameters()),
-        **known,
-    )
-    return draft.plan()
+    return UserNet(**vars(facts), factory=factory, standardize=standardize)
 
 
-def plan_backbone(
-    backbone: "Backbone", image_shape: ImageShape, n_outputs: int, *, standardize: bool, dropout: float
-) -> Plan:
-    """Lay out a network of torchvision or timm with a head of our own.
+def describe_backbone(backbone: Backbone, image_shape: ImageShape, *, dropout: float, standardize: bool) -> BackboneNet:
+    """Find out what a plan needs to know of a network of torchvision or timm.
 
     Parameters
     ----------
     backbone : Backbone
-        The part before the head.
+        The part before the head. It is run on a blank image.
     image_shape : ImageShape
         Size of an image.
-    n_outputs : int
-        Values the network gives for an image.
+    dropout : float
+        Probability before the output layer.
     standardize : bool
         Whether pixels are standardised before it.
-    dropout : float
-        Before the output layer.
 
     Returns
     -------
-    Plan
-        The backbone in one row, with its parts as blocks.
+    BackboneNet
+        The architecture.
 
     Raises
     ------
@@ -146,194 +124,28 @@ def plan_backbone(
         Where the images are too small for it.
     """
     try:
-        features, known = _try(backbone.module, image_shape)
+        _, facts = _try(backbone.module, image_shape)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ValueError(
             f"architecture={backbone.name!r} cannot take images of {image_shape.height}×{image_shape.width} pixels "
             f"({error}); it was made for {backbone.size[0]}×{backbone.size[1]}."
         ) from error
-    draft = Draft(image_shape.channels_first)
-    if standardize:
-        draft.add("standardize", "standardize")
-    draft.block = "backbone"
-    draft.add(
-        "backbone",
-        "module",
-        shape=tuple(features.shape[1:]),
-        whole_image=True,
-        n_parameters=sum(p.numel() for p in backbone.module.parameters()),
-        **known,
+    return BackboneNet(
+        **vars(facts),
+        name=backbone.name,
+        dropout=dropout,
+        standardize=standardize,
         parts=_parts(backbone.module),
-    )
-    draft.block = "head"
-    draft.drop("output_dropout", dropout)
-    draft.dense("output", n_outputs, None)
-    mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (backbone.mean, backbone.std))
-    return draft.plan(
-        f"{backbone.name}, made for {backbone.size[0]}×{backbone.size[1]} pixels of mean {mean} and deviation {std}; "
-        f"of the parameters of layers, dropout alone counts"
+        size=backbone.size,
+        mean=backbone.mean,
+        std=backbone.std,
     )
 
 
-@dataclass(frozen=True)
-class Backbone:
-    """A network without its last layer.
+def _try(module: nn.Module, image_shape: ImageShape) -> tuple[Any, ModuleFacts]:
+    """What a module gives for a blank image, and what is known of it after that."""
+    from torch.utils.flop_counter import FlopCounterMode  # not above: it loads triton, which takes 0.2 s
 
-    Attributes
-    ----------
-    name : str
-        As in ``architecture=``.
-    module : torch.nn.Module
-        From images to features ``(n, n_features)``.
-    mean, std : tuple of float
-        Of the pixels it was trained on, red, green and blue, where white is 1.
-    size : (int, int)
-        Height and width in pixels of the images it was made for.
-    """
-
-    name: str
-    module: nn.Module
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    size: tuple[int, int]
-
-
-def make_backbone(name: str, n_channels: int, seed: int, *, download: bool = False) -> Backbone:
-    """Have torchvision or timm make a network, and take its last layer off.
-
-    Parameters
-    ----------
-    name : str
-        ``"torchvision:NAME"`` or ``"timm:NAME"``.
-    n_channels : int
-        Channels of the images.
-    seed : int
-        Seed of its first weights.
-    download : bool, default=False
-        Whether to fetch the library's own weights; the network then takes three channels.
-
-    Returns
-    -------
-    Backbone
-        The network.
-
-    Raises
-    ------
-    ImportError
-        Without the library, which the extra ``pretrained`` brings.
-    ValueError
-        For an unknown name; the nearest are listed.
-    OSError
-        Where weights cannot be fetched.
-    """
-    library, _, model = name.partition(":")
-    makers = {"torchvision": _of_torchvision, "timm": _of_timm}
-    with global_draws(seed), torch.device("cpu"):
-        return makers[library](name, model, n_channels, download)
-
-
-def _of_timm(name: str, model: str, n_channels: int, download: bool) -> Backbone:
-    timm = import_optional("timm", package="timm", extra="pretrained", purpose=f"architecture={name!r}")
-    _check_known(name, model, timm.list_models())
-    with _fetching(name, download):
-        module = timm.create_model(model, pretrained=download, num_classes=0, in_chans=3 if download else n_channels)
-    config = timm.data.resolve_model_data_config(module)
-    return Backbone(name, module, tuple(config["mean"]), tuple(config["std"]), tuple(config["input_size"][1:]))
-
-
-def _of_torchvision(name: str, model: str, n_channels: int, download: bool) -> Backbone:
-    models = import_optional(
-        "torchvision.models", package="torchvision", extra="pretrained", purpose=f"architecture={name!r}"
-    )
-    _check_known(name, model, models.list_models(module=models))
-    presets = models.get_model_weights(model).DEFAULT.transforms()
-    settings, mean, std = {}, tuple(presets.mean), tuple(presets.std)
-    if model in _NORMALIZED_INSIDE:
-        # Trained weights come with auxiliary heads, so that they cannot be left out beforehand.
-        settings = {"init_weights": False, "transform_input": False, **({} if download else {"aux_logits": False})}
-        mean = std = (0.5, 0.5, 0.5)
-    with _fetching(name, download):
-        module = (
-            models.get_model(model, weights="DEFAULT", **settings)
-            if download
-            else models.get_model(model, weights=None, **settings)
-        )
-    _take_last_layer_off(name, module)
-    if not download and n_channels != 3:
-        _take_channels(module, n_channels)
-    side = presets.crop_size[0]
-    return Backbone(name, module, mean, std, (side, side))
-
-
-def catalog_weights(name: str) -> dict[str, torch.Tensor]:
-    """Fetch the weights that torchvision offers for a network of the catalog.
-
-    Raises
-    ------
-    ValueError
-        Where it has none.
-    OSError, ImportError
-        Where they, or torchvision, cannot be had.
-    """
-    models = import_optional(
-        "torchvision.models", package="torchvision", extra="pretrained", purpose=f"weights='default' of {name!r}"
-    )
-    model = entry_of(name).torchvision
-    if model is None:
-        raise ValueError(f"weights='default': nobody offers weights for architecture={name!r}; pass a file of them.")
-    with _fetching(name, True):
-        weights: dict[str, torch.Tensor] = models.get_model_weights(model).DEFAULT.get_state_dict(progress=False)
-    return weights
-
-
-def _take_last_layer_off(name: str, module: nn.Module) -> None:
-    dense = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
-    if not dense:
-        raise ValueError(f"architecture={name!r} has no dense last layer, so its head cannot be replaced.")
-    name = dense[-1]
-    parent, _, attribute = name.rpartition(".")
-    setattr(module.get_submodule(parent), attribute, nn.Identity())
-
-
-def _take_channels(module: nn.Module, n_channels: int) -> None:
-    """Let the first convolution take another number of channels; its weights are drawn anew."""
-    name, conv = next((name, part) for name, part in module.named_modules() if isinstance(part, nn.Conv2d))
-    parent, _, attribute = name.rpartition(".")
-    new = nn.Conv2d(
-        n_channels,
-        conv.out_channels,
-        conv.kernel_size,  # type: ignore[arg-type]  # torch's own types differ between attribute and argument
-        conv.stride,  # type: ignore[arg-type]  # likewise
-        conv.padding,  # type: ignore[arg-type]  # likewise
-        bias=conv.bias is not None,
-    )
-    setattr(module.get_submodule(parent), attribute, new)
-
-
-@contextmanager
-def _fetching(name: str, download: bool) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        if not download:
-            raise
-        # Each library, and each of its ways to the network, has errors of its own.
-        raise OSError(
-            f"weights='default': those of {name!r} could not be fetched ({type(error).__name__}: {error}); where there "
-            f"is no network, pass a file, weights=PATH."
-        ) from error
-
-
-def _check_known(name: str, model: str, known: list[str]) -> None:
-    if model in known:
-        return
-    near = difflib.get_close_matches(model, known, n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
-    raise ValueError(f"architecture={name!r} is unknown to {name.partition(':')[0]}{hint}")
-
-
-def _try(module: nn.Module, image_shape: ImageShape) -> tuple[Any, dict[str, Any]]:
-    """What a module gives for a blank image, and what is known of its row in a plan after that."""
     was_training = module.training
     images = torch.zeros((1, *image_shape.channels_first), device="cpu")
     exact = needs_two = False
@@ -354,7 +166,25 @@ def _try(module: nn.Module, image_shape: ImageShape) -> tuple[Any, dict[str, Any
     for hook in hooks:
         hook.remove()
     module.train(was_training)
-    return outputs, {"n_macs": counter.get_total_flops() // 2, "exact": exact, "needs_two": needs_two}
+    return outputs, ModuleFacts(
+        input_shape=image_shape.channels_first,
+        output_shape=tuple(outputs.shape[1:]) if isinstance(outputs, torch.Tensor) else (),
+        n_parameters=sum(p.numel() for p in module.parameters()),
+        n_macs=counter.get_total_flops() // 2,
+        exact=exact,
+        needs_two=needs_two,
+        normalization=_normalization(module),
+    )
+
+
+def _normalization(module: nn.Module) -> Literal["batch", "layer"] | None:
+    """Kind of normalisation in a network, see `ModuleFacts`."""
+    parts = list(module.modules())
+    if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in parts):
+        return "batch"
+    # timm has many of its own, such as RmsNorm, which have no class in common.
+    named = (part for part in parts if "norm" in type(part).__name__.lower())
+    return "layer" if any(True for part in named for _ in part.parameters(recurse=False)) else None
 
 
 def _parts(module: nn.Module) -> tuple[str, ...]:

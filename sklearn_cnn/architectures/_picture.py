@@ -1,102 +1,25 @@
-"""The picture of a plan: boxes as large as the maps that they give, laid out for whatever draws them."""
+"""The picture of a network: boxes as large as its maps, laid out so that SVG and matplotlib can draw them alike."""
 
-import html
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the plan draws itself with this module
-    from sklearn_cnn.architectures._plan import Layer, Plan
+from sklearn_cnn.architectures._boxes import COLOURS, Box, boxes_of, links_of
+from sklearn_cnn.architectures._kinds import KINDS
+from sklearn_cnn.architectures._layer import Layer
 
 Point = tuple[float, float]
 
-COLOURS = {
-    "image": "#999999",
-    "convolution": "#0072B2",
-    "pool": "#E69F00",
-    "dense": "#009E73",
-    "sum": "#CC79A7",
-    "concatenation": "#CC79A7",
-    "block of layers": "#56B4E9",
-    "ready-made": "#D55E00",
-}
-"""What a box is, and its colour: those of Okabe and Ito, which colour-blind readers can tell apart."""
+HATCH = "#333333"
+"""Colour of the lines on a frozen box. It can be seen on every colour of a box, on light pages and on dark ones."""
 
-_SORTS = {
-    "conv": "convolution",
-    "max_pool": "pool",
-    "avg_pool": "pool",
-    "global_avg_pool": "pool",
-    "global_max_pool": "pool",
-    "adaptive_avg_pool": "pool",
-    "dense": "dense",
-    "sum": "sum",
-    "concat": "concatenation",
-    "module": "ready-made",
-}
-"""Rows that have a box of their own; all others are written below the box before."""
-
-_HATCH = "#333333"  # seen on every colour of a box, light or dark as the page may be
-
-_MOST_LAYERS = 18  # with more, a block is one box
-_MOST_COLUMNS = 9  # of boxes side by side; so many leave room for their texts
+_MOST_COLUMNS = 9  # boxes side by side; more would leave no room for their texts
 
 # In pixels.
 _WIDTH, _MARGIN, _COLUMN = 900, 10, 125
 _TALLEST, _WIDEST, _SLANT = 110, 40, 0.22
 _LINE, _LETTER = 13, 6.4
-
-
-@dataclass(frozen=True)
-class Box:
-    """One or more rows of a plan, drawn as one box.
-
-    Attributes
-    ----------
-    name : str
-        Of its first row, or of its block.
-    sort : str
-        What it is, one of ``COLOURS``.
-    rows : tuple of Layer
-        Those in it; the image has those before the first box.
-    folded : tuple of Layer
-        Those of them that are only written below it.
-    output_shape : tuple of int
-        ``(channels, height, width)``, or ``(n_features,)``.
-    branches : tuple of int
-        Channels of the parallel branches in it, if there are such.
-    skips : bool
-        Whether a sum in it takes a way around other layers of it.
-    frozen : bool
-        Whether training leaves it as it is.
-    """
-
-    name: str
-    sort: str
-    rows: "tuple[Layer, ...]"
-    folded: "tuple[Layer, ...]"
-    output_shape: tuple[int, ...]
-    branches: tuple[int, ...] = ()
-    skips: bool = False
-    frozen: bool = False
-
-    @property
-    def n_parameters(self) -> int:
-        """Trained numbers in it."""
-        return sum(row.n_parameters for row in self.rows)
-
-    @property
-    def n_macs(self) -> int:
-        """Multiply-adds in it, for one image."""
-        return sum(row.n_macs for row in self.rows)
-
-    @property
-    def sides(self) -> tuple[int, int, int]:
-        """Channels, height and width; a vector has one pixel."""
-        channels, height, width = (*self.output_shape, 1, 1)[:3]
-        return channels, height, width
 
 
 @dataclass(frozen=True)
@@ -149,69 +72,25 @@ class Picture:
     parts: tuple[tuple[str, tuple[Shape, ...]], ...]
 
 
-def boxes_of(plan: "Plan") -> list[Box]:
-    """Sort the rows of a plan into boxes: one a layer, but one a block where it branches or the network is long."""
-    long = sum(row.kind in _SORTS for row in plan.layers) > _MOST_LAYERS
-    branched = {row.block for row in plan.layers if len(row.reads) > 1}
-    groups: list[tuple[str, list[Layer]]] = [("", [])]  # block, if it is one box, and rows; the image comes first
-    for row in plan.layers:
-        whole = row.block if row.block not in ("", "head") and (long or row.block in branched) else ""
-        if row.kind not in _SORTS or (whole and groups[-1][0] == whole):
-            groups[-1][1].append(row)
-        else:
-            groups.append((whole, [row]))
-    image = tuple(groups[0][1])
-    return [
-        Box("image", "image", image, image, plan.input_shape),
-        *(_box(block, rows) for block, rows in groups[1:]),
-    ]
-
-
-def _box(block: str, rows: "list[Layer]") -> Box:
-    layers = [row for row in rows if row.kind in _SORTS]
-    if len(layers) == 1:
-        row = layers[0]
-        return Box(row.name, _SORTS[row.kind], tuple(rows), tuple(rows[1:]), row.output_shape, frozen=row.frozen)
-    shapes = {row.name: row.output_shape for row in rows}
-    joins = [row for row in layers if row.kind == "concat"]
-    return Box(
-        block,
-        "block of layers",
-        tuple(rows),
-        (),
-        layers[-1].output_shape,
-        branches=tuple(shapes[name][0] for name in joins[-1].reads if name in shapes) if joins else (),
-        skips=any(row.kind == "sum" for row in layers),
-        frozen=all(row.frozen for row in layers),
-    )
-
-
-def links_of(boxes: list[Box]) -> list[tuple[int, int]]:
-    """Which box reads which: pairs of their numbers, the source first; names of no row are passed over."""
-    home = {row.name: number for number, box in enumerate(boxes) for row in box.rows} | {"input": 0}
-    pairs = {
-        (home.get(name, number), number) for number, box in enumerate(boxes) for row in box.rows for name in row.reads
-    }
-    return sorted(pair for pair in pairs if pair[0] != pair[1])
-
-
-def draw_plan(plan: "Plan") -> Picture:
-    """Lay a plan out as boxes, in lines from left to right.
+def draw_layers(input_shape: tuple[int, int, int], layers: Sequence[Layer]) -> Picture:
+    """Lay the layers of a network out as boxes, in lines from left to right.
 
     Height and depth of a box are proportional to the square roots of the sides of its map, its width to that of
     the number of channels, so that a map of 224 pixels and one of 1 are both seen.
 
     Parameters
     ----------
-    plan : Plan
-        The network.
+    input_shape : (int, int, int)
+        ``(channels, height, width)`` of an image.
+    layers : sequence of Layer
+        The layers of the network, in the order in which they run.
 
     Returns
     -------
     Picture
         What is to be drawn, 900 pixels wide at most.
     """
-    boxes = boxes_of(plan)
+    boxes = boxes_of(input_shape, layers)
     links = links_of(boxes)
     columns = ceil(len(boxes) / ceil(len(boxes) / _MOST_COLUMNS))
     column = min(_COLUMN, (_WIDTH - 2 * _MARGIN) / columns)
@@ -312,13 +191,13 @@ def _lighter(colour: str, share: float) -> str:
 
 def _hatch(x: float, y: float, width: float, height: float) -> Iterator[Stroke]:
     """A frame and slanting lines: drawn one by one, since patterns of one page's pictures share their names."""
-    yield Stroke(((x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)), 0.8, _HATCH)
+    yield Stroke(((x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)), 0.8, HATCH)
     step = 5.0
     for number in range(1, ceil((width + height) / step)):
         reach = number * step
         start = (x + min(reach, width), y + max(0.0, reach - width))
         stop = (x + max(0.0, reach - height), y + min(reach, height))
-        yield Stroke((start, stop), 0.8, _HATCH)
+        yield Stroke((start, stop), 0.8, HATCH)
 
 
 def _notes(box: Box, far: list[str], letters: int, x: float, y: float) -> Iterator[Text]:
@@ -326,7 +205,7 @@ def _notes(box: Box, far: list[str], letters: int, x: float, y: float) -> Iterat
     yield Text(x, y, _cut(box.name, letters - 1), bold=True)
     lines = ["×".join(map(str, box.output_shape))]
     if box.sort == "block of layers":
-        lines.append(f"{sum(row.kind in _SORTS for row in box.rows)} layers")
+        lines.append(f"{sum(KINDS[row.kind].box is not None for row in box.rows)} layers")
     if box.n_parameters:
         lines.append(f"{short(box.n_parameters)} param.")
     if box.n_macs:
@@ -345,10 +224,8 @@ def _notes(box: Box, far: list[str], letters: int, x: float, y: float) -> Iterat
         yield Text(x, y + number * _LINE, _cut(line, letters))
 
 
-def _word(row: "Layer") -> str:
-    if row.kind == "activation":
-        return row.activation or row.kind
-    return "norm" if row.kind == "batch_norm" else row.kind
+def _word(row: Layer) -> str:
+    return row.activation or KINDS[row.kind].label or row.kind
 
 
 def _cut(text: str, letters: int) -> str:
@@ -442,30 +319,3 @@ def short(number: float) -> str:
             return f"{number:.3g}{unit}"
         number /= 1000
     return f"{number:.4g}T"
-
-
-def as_svg(picture: Picture, title: str) -> str:
-    """A picture as inline SVG, whose lines and texts have the colour of the text around it."""
-    parts = []
-    for words, shapes in picture.parts:
-        tip = f"<title>{html.escape(words)}</title>" if words else ""
-        parts.append(f"<g>{tip}{''.join(map(_svg_shape, shapes))}</g>")
-    width, height = f"{picture.width:.0f}", f"{picture.height:.0f}"
-    return (
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="{html.escape(title)}" '
-        f'font-family="sans-serif" fill="currentColor" style="max-width: 100%; height: auto; background: none">'
-        f"{''.join(parts)}</svg>"
-    )
-
-
-def _svg_shape(shape: Shape) -> str:
-    if isinstance(shape, Text):
-        anchor = ' text-anchor="middle"' if shape.centred else ""
-        weight = ' font-weight="bold"' if shape.bold else ""
-        where = f'x="{shape.x:.1f}" y="{shape.y:.1f}" font-size="{shape.size:g}"'
-        return f"<text {where}{anchor}{weight}>{html.escape(shape.text)}</text>"
-    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)
-    if isinstance(shape, Stroke):
-        line = f'fill="none" stroke="{shape.colour or "currentColor"}" stroke-width="{shape.width:g}"'
-        return f'<polyline points="{points}" {line}/>'
-    return f'<polygon points="{points}" fill="{shape.colour or "currentColor"}"/>'

@@ -3,97 +3,27 @@
 import html
 from dataclasses import dataclass, field, replace
 from math import prod
+from typing import Protocol
 
-from sklearn_cnn.architectures._picture import as_svg, draw_plan
-from sklearn_cnn.architectures._spec import Pair
-
-Sides = tuple[int, int, int, int]
-"""Padding of a map in pixels: top, bottom, left, right."""
+from sklearn_cnn.architectures._layer import Layer
+from sklearn_cnn.architectures._picture import draw_layers
+from sklearn_cnn.architectures._svg import as_svg
 
 
-@dataclass(frozen=True)
-class Layer:
-    """One row of a `Plan`.
+class Architecture(Protocol):
+    """What decides a network but for the shape of an image and the number of outputs, with all choices made.
 
-    Attributes
-    ----------
-    name : str
-        Unique in its plan, such as ``"block1_conv"``.
-    kind : str
-        What the row computes: ``"standardize"``, ``"conv"``, ``"max_pool"``, ``"avg_pool"``,
-        ``"batch_norm"``, ``"activation"``, ``"global_avg_pool"``, ``"global_max_pool"``,
-        ``"adaptive_avg_pool"``, ``"flatten"``, ``"dropout"``, ``"dense"``, ``"sum"``, ``"concat"``
-        or ``"module"``, a part that comes ready made.
-    reads : tuple of str
-        Names of the rows it takes as input; ``"input"`` is the image.
-    output_shape : tuple of int
-        ``(channels, height, width)``, or ``(n_features,)``.
-    receptive_field : (int, int)
-        Height and width, in input pixels, of the part of the image that one output value sees; the
-        whole image at most.
-    n_parameters : int
-        Trained numbers.
-    n_macs : int
-        Multiply-adds for one image: those of convolutions and dense layers. Pools,
-        normalisation and activations count nothing, as is usual.
-    kernel, stride, dilation : (int, int) or None
-        Settings of the window, where there is one.
-    padding : (int, int, int, int) or None
-        Pixels added at the top, bottom, left and right.
-    padding_mode : str
-        What is added there.
-    bias : bool
-        Whether a convolution or dense layer adds one.
-    clipped : bool
-        Whether a pool's window was clipped to its map.
-    ceil : bool
-        Whether a last window of a pool that hangs over the end of the map counts.
-    eps : float
-        What a batch normalisation adds to the variance.
-    activation : str or None
-        Name of the function of an activation row, and of the function that follows a
-        convolution or dense layer (its weights are initialised for it).
-    dropout : float
-        Probability with which a dropout row sets a value to zero.
-    block : str
-        The block it belongs to; ``"head"`` behind the last map, ``""`` before the first block.
-    frozen : bool
-        Whether training leaves it as it is.
-    exact : bool
-        Whether it has a convolution that steps over its whole map, see `steps_over`: it computes in the precision of
-        the weights in training too.
-    needs_two : bool
-        Whether a batch statistic in it has one value an image, so that training takes batches of two at least.
-    parts : tuple of str
-        Parts of a ready-made row that count as blocks; where one is several modules, they are joined by ``+``.
-    frozen_parts : tuple of str
-        Those that training leaves as they are.
+    `ConvNet`, `CatalogNet`, `BackboneNet` and `UserNet` are architectures. All are frozen.
     """
 
-    name: str
-    kind: str
-    reads: tuple[str, ...]
-    output_shape: tuple[int, ...]
-    receptive_field: Pair
-    n_parameters: int = 0
-    n_macs: int = 0
-    kernel: Pair | None = None
-    stride: Pair | None = None
-    dilation: Pair | None = None
-    padding: Sides | None = None
-    padding_mode: str = "zeros"
-    bias: bool = False
-    clipped: bool = False
-    ceil: bool = False
-    eps: float = 1e-5
-    activation: str | None = None
-    dropout: float = 0.0
-    block: str = ""
-    frozen: bool = False
-    exact: bool = False
-    needs_two: bool = False
-    parts: tuple[str, ...] = ()
-    frozen_parts: tuple[str, ...] = ()
+    @property
+    def lr_share(self) -> float:
+        """What the network takes of the usual learning rate."""
+        ...
+
+    def plan(self, input_shape: tuple[int, int, int], n_outputs: int) -> "Plan":
+        """Lay the network out. No torch module is made, and none is run."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -105,14 +35,22 @@ class Plan:
     input_shape : (int, int, int)
         ``(channels, height, width)`` of an image.
     layers : tuple of Layer
-        The rows, in the order in which they run.
+        The layers, in the order in which they run. Each lists its inputs, so a plan is a graph.
     note : str
-        What else is known of a network that has a name: where it comes from, which parameters count.
+        What else is known of a network that has a name: where it comes from, and which parameters it uses.
+    architecture : Architecture or None
+        What the plan was laid out from. With ``input_shape``, the number of outputs and ``trainable_blocks`` it gives
+        the same plan again. Equality of plans does not depend on it.
+    trainable_blocks : "all" or int
+        How many of the last blocks are trained, see `with_trainable`. Equality does not depend on it: ``layers`` say
+        which of them are frozen.
     """
 
     input_shape: tuple[int, int, int]
     layers: tuple[Layer, ...] = field(repr=False)
     note: str = ""
+    architecture: Architecture | None = field(default=None, compare=False, repr=False)
+    trainable_blocks: int | str = field(default="all", compare=False, repr=False)
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -167,7 +105,8 @@ class Plan:
             parts = tuple(part for part in layer.parts if part in frozen)
             whole = len(parts) == len(layer.parts) if layer.parts else layer.block in frozen
             layers.append(replace(layer, frozen=whole and bool(frozen), frozen_parts=parts))
-        return replace(self, layers=tuple(layers))
+        chosen = "all" if trainable_blocks == "all" else int(trainable_blocks)
+        return replace(self, layers=tuple(layers), trainable_blocks=chosen)
 
     @property
     def n_parameters(self) -> int:
@@ -178,6 +117,11 @@ class Plan:
     def n_macs(self) -> int:
         """Multiply-adds for one image, in total."""
         return sum(layer.n_macs for layer in self.layers)
+
+    @property
+    def lr_share(self) -> float:
+        """What the network takes of the usual learning rate."""
+        return 1.0 if self.architecture is None else self.architecture.lr_share
 
     @property
     def title(self) -> str:
@@ -210,7 +154,7 @@ class Plan:
             f"<table><caption>{html.escape(self._title())}</caption><thead>{_html_row(head, 'th')}</thead>"
             f"<tbody>{rows}</tbody><tfoot>{_html_row(total, 'th')}</tfoot></table>"
         )
-        return f"<div>{as_svg(draw_plan(self), self.title)}{table}</div>"
+        return f"<div>{as_svg(draw_layers(self.input_shape, self.layers), self.title)}{table}</div>"
 
     def _title(self) -> str:
         return f"{self.title}\n{self.note}" if self.note else self.title

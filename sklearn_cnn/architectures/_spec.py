@@ -1,46 +1,17 @@
-"""What a network is made of, after every flexible argument was brought to one form."""
+"""The parameters of an estimator, in all the forms that users may write them, become a `ConvNet`."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-Pair = tuple[int, int]
+from sklearn_cnn.architectures._conv_blocks import ConvBlock, ConvNet
+from sklearn_cnn.architectures._layer import Pair
 
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity")
 PADDING_MODES = ("zeros", "replicate", "reflect", "circular")
 POOLINGS = ("max", "avg")
-
-
-@dataclass(frozen=True)
-class ConvBlock:
-    """One block: convolutions, a pool behind the first of them, normalisation and activation."""
-
-    filters: int
-    kernel_size: Pair
-    stride: Pair
-    padding: Pair | Literal["same", "valid"]
-    dilation: Pair
-    n_convs: int
-    pooling: Literal["max", "avg"] | None
-    pool_size: Pair
-    pool_stride: Pair
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """Everything that decides a network but the image's shape and the number of outputs."""
-
-    blocks: tuple[ConvBlock, ...]
-    padding_mode: str = "zeros"
-    global_pooling: Literal["avg", "max"] | None = None
-    activation: str = "relu"
-    normalization: Literal["batch"] | None = "batch"
-    hidden_layer_sizes: tuple[int, ...] = (128,)
-    dropout: float = 0.25
-    standardize: bool = True
 
 
 def auto_filters(height: int, width: int) -> list[tuple[int, ...]]:
@@ -82,8 +53,8 @@ def conv_architecture(
     hidden_layer_sizes: int | Sequence[int],
     dropout: float,
     standardize: bool,
-) -> Architecture:
-    """Bring the parameters of an estimator to an `Architecture`.
+) -> ConvNet:
+    """Bring the parameters of an estimator to a `ConvNet`.
 
     Parameters
     ----------
@@ -97,8 +68,8 @@ def conv_architecture(
 
     Returns
     -------
-    Architecture
-        The same settings in one form.
+    ConvNet
+        The same settings, each in one form.
 
     Raises
     ------
@@ -118,7 +89,7 @@ def conv_architecture(
         size if step is None else step
         for size, step in zip(pool_sizes, _per_block("pool_stride", pool_stride, n, _size_or_none), strict=True)
     ]
-    return Architecture(
+    return ConvNet(
         blocks=tuple(
             ConvBlock(*settings)
             for settings in zip(

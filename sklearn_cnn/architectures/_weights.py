@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sklearn_cnn._optional import import_optional
 from sklearn_cnn.architectures._build import ImageNetwork
+from sklearn_cnn.architectures._kinds import KINDS
 from sklearn_cnn.architectures._plan import Plan
 
 _SHOWN = 3
@@ -148,7 +149,8 @@ def differences(plan: Plan, other: Plan) -> list[str]:
         One text a row; empty where the rows with parameters have other names, so that rows cannot be compared.
     """
     here, there = (
-        {row.name: row for row in p.layers if row.block != "head" and row.kind != "dropout"} for p in (plan, other)
+        {row.name: row for row in p.layers if row.block != "head" and not KINDS[row.kind].only_trains}
+        for p in (plan, other)
     )
     if [name for name in here if here[name].n_parameters] != [name for name in there if there[name].n_parameters]:
         return []

@@ -19,7 +19,7 @@ class FitTasks:
 
     An estimator without callbacks has no tasks, and every method returns at once.
 
-    Make it outside of whatever undoes the attributes of a failed fit: scikit-learn finds by them which callbacks to
+    scikit-learn keeps the context of the callbacks on the estimator while it is fitted, and finds by it which ones to
     tear down.
 
     Parameters
@@ -72,7 +72,14 @@ class FitTasks:
             return False
         return bool(self._epoch.call_on_fit_task_end(**self._told, reconstruction_attributes=attributes))
 
-    def end_fit(self) -> None:
-        """Say that the fit has ended; by now the estimator has its attributes."""
+    def end_fit(self, attributes: Callable[[], dict[str, Any]]) -> None:
+        """Say that the fit has ended.
+
+        Parameters
+        ----------
+        attributes : callable
+            Gives what the fitted estimator will have. It has none of it yet, so that a callback that fails leaves it
+            as it was.
+        """
         if self._fit is not None:
-            self._fit.call_on_fit_task_end(**self._told, reconstruction_attributes={})
+            self._fit.call_on_fit_task_end(**self._told, reconstruction_attributes=attributes)

@@ -5,22 +5,13 @@ from numbers import Real
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import issparse
-from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import ClassifierMixin, _fit_context
-from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import assert_all_finite, column_or_1d, compute_class_weight
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from torch import nn
 
 from sklearn_cnn.estimators._base import BaseCNN
-from sklearn_cnn.estimators._sample import Sample, check_weights, refuse_missing
-from sklearn_cnn.estimators._split import random_split, stratified_split
+from sklearn_cnn.estimators._task import Indicators, Labels, first_labels
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
-from sklearn_cnn.training._loss import WeightedBinaryCrossEntropy, WeightedCrossEntropy
 
 
 class CNNClassifier(ClassifierMixin, BaseCNN):
@@ -196,6 +187,10 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Where the network is.
     precision_ : str
         How `fit` computed.
+    pixel_range_ : (float, float)
+        Smallest and largest pixel of the training images, in all calls that trained this network.
+    task_ : Labels or Indicators
+        Whether the network tells one label an image or several, and which.
 
     See Also
     --------
@@ -233,6 +228,10 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     >>> clf.score(X[1500:], y[1500:]) > 0.95
     True
     """
+
+    task_: Labels | Indicators
+
+    _first_targets = staticmethod(first_labels)
 
     _parameter_constraints: dict[str, Any] = {
         **BaseCNN._parameter_constraints,
@@ -374,7 +373,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         OSError
             Where `checkpoint` cannot be read or written.
         """
-        return self._fit_whole(X, y, sample_weight, X_val=X_val, y_val=y_val, sample_weight_val=sample_weight_val)
+        return self._fit_whole(X, y, sample_weight, X_val, y_val, sample_weight_val)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -434,7 +433,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             Labels, as they were in `y`; an indicator matrix of int64, 0 and 1, where `y` was one.
         """
         outputs = self._outputs(X)
-        return (outputs > 0).astype(np.int64) if self._multilabel else self.classes_[outputs.argmax(axis=1)]
+        return self.task_.decode(outputs)
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Predict the probability of every class.
@@ -451,7 +450,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             of each, so that rows need not sum to 1.
         """
         logits = self._outputs(X).astype(np.float64)
-        return expit(logits) if self._multilabel else softmax(logits, axis=1)
+        return self.task_.probabilities(logits)
 
     def predict_log_proba(self, X: Any) -> NDArray[np.float64]:
         """Predict the logarithm of the probability of every class.
@@ -467,7 +466,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             In the order of `classes_`; finite also where the probability rounds to 0.
         """
         logits = self._outputs(X).astype(np.float64)
-        return log_expit(logits) if self._multilabel else log_softmax(logits, axis=1)
+        return self.task_.log_probabilities(logits)
 
     def decision_function(self, X: Any) -> NDArray[Any]:
         """Compute logits.
@@ -484,155 +483,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             With several labels an image one for each, positive where it is predicted.
         """
         logits = self._outputs(X)
-        two_classes = logits.shape[1] == 2 and not self._multilabel
-        return logits[:, 1] - logits[:, 0] if two_classes else logits
-
-    # The classifier's part of the story that the base tells.
-
-    _score_name = "valid_acc"
-
-    @property
-    def _task(self) -> str:
-        return "multilabel" if self._multilabel else "multiclass"
-
-    def _read_targets(self, y: Any, *, reset: bool, classes: Any = None) -> NDArray[Any]:
-        multilabel = _has_columns(y)
-        if reset:
-            self._multilabel = multilabel
-        elif multilabel != self._multilabel:
-            kinds = {False: "one label an image", True: "an indicator matrix of several labels an image"}
-            raise ValueError(f"y is {kinds[multilabel]}, but the network is for {kinds[self._multilabel]}.")
-        if multilabel:
-            return self._read_indicators(y, reset=reset, classes=classes)
-        y = _read_labels(y)
-        encoder = LabelEncoder()
-        if reset:
-            self.classes_ = np.unique(y if classes is None else _read_labels(classes, "classes"))
-            if len(self.classes_) < 2:
-                raise ValueError(
-                    f"{'y' if classes is None else 'classes'} has 1 class: {self.classes_[0]}; {type(self).__name__} "
-                    f"needs at least 2."
-                )
-        encoder.classes_ = self.classes_
-        try:
-            return encoder.transform(y).astype(np.int64)
-        except (ValueError, TypeError) as error:
-            unseen = sorted({str(label) for label in y} - {str(label) for label in self.classes_})
-            raise ValueError(
-                f"y contains labels that are not among the classes {self.classes_}: {', '.join(unseen[:5]) or error}."
-            ) from None
-
-    def _read_indicators(self, y: Any, *, reset: bool, classes: Any) -> NDArray[np.float32]:
-        if self.class_weight is not None:
-            raise ValueError(
-                f"class_weight={self.class_weight!r} is for one label an image, but y is an indicator matrix of "
-                f"several; use sample_weight, or class_weight=None."
-            )
-        indicators = _read_matrix(y)
-        labels = np.arange(indicators.shape[1])
-        if classes is not None and not np.array_equal(classes, labels):
-            raise ValueError(
-                f"classes of an indicator matrix of {len(labels)} labels is np.arange({len(labels)}); got {classes!r}."
-            )
-        if reset:
-            self.classes_ = labels
-        elif len(labels) != len(self.classes_):
-            raise ValueError(f"y has {len(labels)} labels an image, but the network is for {len(self.classes_)}.")
-        return indicators
-
-    def _weigh_targets(self, sample: Sample, held_out: Sample | None, *, complete: bool) -> None:
-        if self._multilabel:
-            return
-        if self.class_weight is not None:
-            self._apply_class_weight(sample, held_out)
-        if not complete or sample.weights is None:
-            return
-        left = np.unique(sample.targets[sample.weights > 0])
-        if len(left) < 2:
-            raise ValueError(
-                f"less than 2 classes are left without the samples of weight 0: only {self.classes_[left]}."
-            )
-
-    def _apply_class_weight(self, sample: Sample, held_out: Sample | None) -> None:
-        """Multiply the weights of the classes in; those of the training images hold for both parts."""
-        if isinstance(self.class_weight, str):
-            mass = np.bincount(sample.targets, weights=sample.weights, minlength=len(self.classes_))
-            by_class = mass.sum() / (np.count_nonzero(mass) * np.where(mass > 0, mass, np.inf))
-        else:
-            labels = self.classes_[sample.targets]
-            by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
-        for part in (sample, held_out):
-            if part is None:
-                continue
-            part.weights = by_class[part.targets] * (1.0 if part.weights is None else part.weights)
-            check_weights(part.weights, f"class_weight={self.class_weight!r}")
-
-    def _n_outputs(self) -> int:
-        return len(self.classes_)
-
-    def _count_outputs(self, y: Any) -> int:
-        return _read_matrix(y).shape[1] if _has_columns(y) else len(np.unique(_read_labels(y)))
-
-    def _criterion(self) -> nn.Module:
-        loss = WeightedBinaryCrossEntropy if self._multilabel else WeightedCrossEntropy
-        return loss(float(self.label_smoothing))
-
-    def _score_outputs(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> float:
-        right = ((outputs > 0) == (targets > 0)).all(dim=1) if self._multilabel else outputs.argmax(dim=1) == targets
-        if weights is None:
-            return float(right.double().mean())
-        return float((right * weights).sum() / weights.sum())
-
-    def _split(self, targets: NDArray[Any], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        if self._multilabel:
-            return random_split(len(targets), self.validation_fraction, seed, least=1)
-        return stratified_split(targets, self.validation_fraction, seed)
+        return self.task_.decision(logits)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
-
-
-def _has_columns(y: Any) -> bool:
-    """Whether y is a matrix; a single column is one of labels."""
-    if issparse(y):
-        return True
-    try:
-        shape = np.asarray(y).shape
-    except ValueError:  # lists of unequal length
-        raise ValueError(
-            "y must have one label an image, or as many 0 and 1 for each; turn lists of labels into an indicator "
-            "matrix by sklearn.preprocessing.MultiLabelBinarizer."
-        ) from None
-    return len(shape) == 2 and shape[1] != 1
-
-
-def _read_matrix(y: Any) -> NDArray[np.float32]:
-    """An indicator matrix as 0 and 1, ``(n, n_labels)``."""
-    refuse_missing(y, "y")
-    y = y.toarray() if issparse(y) else np.asarray(y)
-    if y.dtype == object:  # of a frame with columns of several dtypes
-        y = np.array(y.tolist())
-    if y.shape[1] == 0:
-        raise ValueError(f"y has 0 labels an image: its shape is {y.shape}.")
-    assert_all_finite(y, input_name="y")
-    kind = type_of_target(y, input_name="y")
-    if kind != "multilabel-indicator" or not np.isin(y, (0, 1)).all():
-        raise ValueError(
-            f"y of shape {y.shape} is {kind}; a y with several columns must be an indicator matrix of 0 and 1, with a "
-            f"column for each label an image may have. Use CNNRegressor for numbers, and "
-            f"sklearn.multioutput.MultiOutputClassifier for several labels of more than two values."
-        )
-    return y.astype(np.float32)
-
-
-def _read_labels(y: Any, name: str = "y") -> NDArray[Any]:
-    refuse_missing(y, name)
-    y = column_or_1d(y, warn=True)
-    assert_all_finite(y, input_name=name)
-    try:
-        check_classification_targets(y)
-    except TypeError as error:  # bytes, or values that cannot be sorted
-        raise ValueError(f"{name} has labels of a type, or of different types, that cannot be used: {error}.") from None
-    return y

@@ -13,12 +13,14 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn.architectures._build import ImageNetwork
-from sklearn_cnn.architectures._plan import Layer, Plan
+from sklearn_cnn.architectures._layer import Layer
+from sklearn_cnn.architectures._plan import Plan
+from sklearn_cnn.estimators._fitted import take_over
 from sklearn_cnn.estimators._html import ShowsPlan
-from sklearn_cnn.estimators._network import NetworkRecipe, PicklesNetwork, fitted_estimator, unchanged_on_failure
+from sklearn_cnn.estimators._network import NetworkRecipe, PicklesNetwork, fitted_estimator
 from sklearn_cnn.estimators._sample import check_range, warn_of_another_range
 from sklearn_cnn.images._moments import Moments
-from sklearn_cnn.images._reading import read_images, refuse_unreadable
+from sklearn_cnn.images._reading import read_again, read_images, remembered
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.training._device import resolve_device
 from sklearn_cnn.training._inference import predict_outputs, prediction_batch_size
@@ -63,6 +65,10 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
         The network, in evaluation mode.
     layer_ : str
         Name of the row whose values come out.
+    pooled_ : bool
+        Whether each map of that row is averaged to one number.
+    pixel_range_ : (float, float)
+        Smallest and largest pixel of the images that the network was trained on, or seen in `fit`.
     image_shape_ : ImageShape
         Size of an image, and how X stores it.
     n_features_in_ : int
@@ -79,7 +85,8 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
     Notes
     -----
     Pixels are standardised by the mean and deviation that the weights were trained with; for random weights by
-    those of the images seen in `fit`. White is taken to be 255 where pixels above 1 were seen in `fit`, else 1.
+    those of the images seen in `fit`. White is 1 where no pixel seen in `fit` is above 1. Otherwise it is the largest
+    integer of as many bits as the largest pixel has, at least 8: 255, or 4095 for images of 12 bits.
 
     Examples
     --------
@@ -129,7 +136,6 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
         self.device = device
 
     @_fit_context(prefer_skip_nested_validation=True)
-    @unchanged_on_failure
     def fit(self, X: Any, y: Any = None) -> Self:
         """Make the network for images of this shape. Nothing is trained.
 
@@ -152,36 +158,38 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
         OSError, ImportError
             Where weights, or the library that makes the network, cannot be had.
         """
-        refuse_unreadable(X)
-        images = read_images(self, X, reset=True, image_shape=self.image_shape, channels=self.channels)
+        images = read_images(X, image_shape=self.image_shape, channels=self.channels, name=type(self).__name__)
+        reading = remembered(X, images)
         device = resolve_device(self.device)
         statistics = Moments("channel")
         for _, pixels in images.batches():
             statistics.update(pixels)
         check_range(*statistics.range, "float32")
         if isinstance(self.architecture, str):
-            trained, network, plan, drawn = self._make(self.architecture, statistics)
-            architecture = self.architecture
+            trained, network, plan, drawn = self._make(self.architecture, images.image_shape, statistics)
         else:
             trained = fitted_estimator(self.architecture, "architecture")
-            if trained.image_shape_.channels_first != self.image_shape_.channels_first:
+            if trained.image_shape_.channels_first != images.image_shape.channels_first:
                 raise ValueError(
-                    f"the images are {self.image_shape_}, but the estimator of architecture= was fitted on "
+                    f"the images are {images.image_shape}, but the estimator of architecture= was fitted on "
                     f"{trained.image_shape_}."
                 )
             network, plan, drawn = deepcopy(trained.module_), trained.plan_, frozenset[str]()
-            architecture = trained._architecture
         row = _row(plan, self.layer)
         _refuse_drawn(plan, row, drawn)
-        self._pixel_range = statistics.range if trained is None else trained._pixel_range
-        self.layer_ = row.name
-        self.plan_ = plan
-        self.module_ = network.to(device).eval()
-        self.device_ = str(device)
         shape = row.output_shape
-        self._architecture = architecture
-        self._pooled = self.layer == "embedding" and len(shape) == 3
-        self._n_features_out = int(shape[0] if self._pooled else np.prod(shape))
+        pooled = self.layer == "embedding" and len(shape) == 3
+        fitted = {
+            **reading,
+            "pixel_range_": statistics.range if trained is None else trained.pixel_range_,
+            "layer_": row.name,
+            "pooled_": pooled,
+            "plan_": plan,
+            "module_": network.to(device).eval(),
+            "device_": str(device),
+            "_n_features_out": int(shape[0] if pooled else np.prod(shape)),
+        }
+        take_over(self, fitted)
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -203,7 +211,7 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
             Where the images are not like those of `fit`.
         """
         check_is_fitted(self, "module_")
-        images = read_images(self, X, reset=False)
+        images = read_again(self, X)
         seen = Moments("all")
         features = predict_outputs(
             self._features,
@@ -213,31 +221,48 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
             look=seen.see,
         )
         check_range(*seen.range, "float32")
-        warn_of_another_range(seen.range, self._pixel_range, fractions=images.dtype != np.uint8, depth=3)
+        warn_of_another_range(seen.range, self.pixel_range_, fractions=images.dtype != np.uint8, depth=3)
         return features.astype(np.float32, copy=False)
 
-    def _make(self, architecture: str, statistics: Moments) -> tuple[Any, ImageNetwork, Plan, frozenset[str]]:
+    def _make(
+        self, architecture: str, shape: ImageShape, statistics: Moments
+    ) -> tuple[Any, ImageNetwork, Plan, frozenset[str]]:
         """The network of a name: the estimator that its weights are from, if any, itself, its plan, what was drawn."""
         weights = None if isinstance(self.weights, str) and self.weights == "random" else self.weights
         recipe = NetworkRecipe(architecture, weights, standardize=True, dropout=0.0)
         # One output: the head is there to be cut off.
-        plan = recipe.plan(self.image_shape_, 1)
+        plan = recipe.plan(shape, 1)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        network, drawn = recipe.network(plan, self.image_shape_, statistics, seed)
+        network, drawn = recipe.network(plan, shape, statistics, seed)
         trained = fitted_estimator(weights, "weights") if isinstance(weights, BaseEstimator) else None
         return trained, network, plan, drawn
 
     def _features(self, images: torch.Tensor) -> torch.Tensor:
-        return self._of_maps(self.module_.maps(images, self.layer_))
-
-    def _of_maps(self, maps: torch.Tensor) -> torch.Tensor:
-        return maps.mean(dim=(2, 3)) if self._pooled else maps.flatten(1)
+        return features_of(self.module_.maps(images, self.layer_), pooled=self.pooled_)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def features_of(maps: torch.Tensor, *, pooled: bool) -> torch.Tensor:
+    """Turn what a layer gives into features.
+
+    Parameters
+    ----------
+    maps : Tensor of shape (n, c, h, w) or (n, k)
+        Outputs of the layer.
+    pooled : bool
+        Whether each map is averaged to one number, or its values are laid side by side.
+
+    Returns
+    -------
+    Tensor of shape (n, n_features)
+        The features.
+    """
+    return maps.mean(dim=(2, 3)) if pooled else maps.flatten(1)
 
 
 def _row(plan: Plan, layer: str) -> Layer:

@@ -1,11 +1,12 @@
 """From an estimator's parameters to a network with its first weights."""
 
+import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, TypeVar, cast
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,21 +17,17 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn._random import Stream, generator
-from sklearn_cnn.architectures._build import ImageNetwork, Standardize, build_network, initialize
-from sklearn_cnn.architectures._catalog import SMALL, Entry, entry_of, plan_named
-from sklearn_cnn.architectures._conv_blocks import plan_conv_blocks
-from sklearn_cnn.architectures._modules import (
-    Backbone,
-    catalog_weights,
-    make_backbone,
-    make_module,
-    plan_backbone,
-    plan_module,
-)
-from sklearn_cnn.architectures._plan import Plan
+from sklearn_cnn.architectures._backbones import catalog_weights, is_backbone, make_backbone
+from sklearn_cnn.architectures._build import ImageNetwork, build_network, initialize
+from sklearn_cnn.architectures._catalog import SMALL, CatalogNet, Entry
+from sklearn_cnn.architectures._conv_blocks import ConvNet
+from sklearn_cnn.architectures._modules import describe_backbone, describe_module, make_module
+from sklearn_cnn.architectures._plan import Architecture, Plan
+from sklearn_cnn.architectures._ready_made import BackboneNet, UserNet
 from sklearn_cnn.architectures._spec import auto_filters, conv_architecture
+from sklearn_cnn.architectures._torch_modules import Standardize
 from sklearn_cnn.architectures._weights import differences, load_weights, read_weights, refuse_faults
-from sklearn_cnn.images._moments import Moments
+from sklearn_cnn.images._moments import Moments, white_of
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.training._device import available_devices
 
@@ -71,48 +68,54 @@ class NetworkRecipe:
     dropout: float
     conv: Mapping[str, Any] | None = None
 
-    @property
-    def _entry(self) -> Entry | None:
-        """What the catalog knows of it, if that has it."""
-        named = isinstance(self.architecture, str) and not _is_backbone(self.architecture)
-        return entry_of(self.architecture) if named else None
+    def resolve(self, shape: ImageShape, n_outputs: int) -> Architecture:
+        """Make every choice that is still open, for images of a shape. A ready-made module is made, and tried once.
 
-    @property
-    def lr_share(self) -> float:
-        """What it takes of the usual learning rate."""
-        if callable(self.architecture):
-            return 0.1  # nothing is known of it, so rather too little
-        return 1.0 if self._entry is None else self._entry.lr_share
+        Parameters
+        ----------
+        shape : ImageShape
+            Size of an image.
+        n_outputs : int
+            Values that the network gives for an image.
 
-    def plan(self, shape: ImageShape, n_outputs: int) -> Plan:
-        """Lay it out for images of a shape."""
-        if _is_backbone(self.architecture):
+        Returns
+        -------
+        Architecture
+            Its `plan` takes the same shape and number of outputs.
+
+        Raises
+        ------
+        ValueError, TypeError, ImportError
+            Where the network cannot be made for such images.
+        """
+        if is_backbone(self.architecture):
             backbone = make_backbone(self.architecture, shape.channels, seed=0)
-            return plan_backbone(backbone, shape, n_outputs, standardize=self.standardize, dropout=self.dropout)
+            return describe_backbone(backbone, shape, dropout=float(self.dropout), standardize=bool(self.standardize))
         if isinstance(self.architecture, str):
-            return plan_named(
-                self.architecture,
-                shape.channels_first,
-                n_outputs,
-                dropout=self.dropout,
-                standardize=self.standardize,
-            )
+            return CatalogNet(self.architecture, float(self.dropout), bool(self.standardize))
         if self.architecture is not None:
             module = make_module(self.architecture, shape, n_outputs, seed=0)
-            return plan_module(module, shape, n_outputs, standardize=self.standardize)
+            return describe_module(
+                module, shape, n_outputs, factory=self.architecture, standardize=bool(self.standardize)
+            )
         assert self.conv is not None
         if not isinstance(self.conv["filters"], str):
-            return self._plan_with(self.conv["filters"], shape, n_outputs)
-        *deeper, shallowest = auto_filters(shape.height, shape.width)
-        for filters in deeper:
+            return self._conv_net(self.conv["filters"])
+        *deeper, shallowest = (self._conv_net(filters) for filters in auto_filters(shape.height, shape.width))
+        for net in deeper:
             with suppress(ValueError):  # a block too many for these settings
-                return self._plan_with(filters, shape, n_outputs)
-        return self._plan_with(shallowest, shape, n_outputs)
+                net.plan(shape.channels_first, n_outputs)
+                return net
+        return shallowest
 
-    def _plan_with(self, filters: Any, shape: ImageShape, n_outputs: int) -> Plan:
+    def _conv_net(self, filters: Any) -> ConvNet:
         assert self.conv is not None
         settings = {**self.conv, "filters": filters, "dropout": self.dropout, "standardize": self.standardize}
-        return plan_conv_blocks(conv_architecture(**settings), shape.channels_first, n_outputs)
+        return conv_architecture(**settings)
+
+    def plan(self, shape: ImageShape, n_outputs: int) -> Plan:
+        """Lay it out for images of a shape; see `resolve`."""
+        return self.resolve(shape, n_outputs).plan(shape.channels_first, n_outputs)
 
     def network(
         self, plan: Plan, shape: ImageShape, statistics: Moments, seed: int, *, double: bool = False
@@ -144,12 +147,13 @@ class NetworkRecipe:
         ValueError, TypeError, OSError, ImportError
             Where weights cannot be had or do not fit.
         """
-        self._check_download(shape)
-        network, backbone = blank_network(self.architecture, plan, shape, seed, double=double)
+        if isinstance(plan.architecture, CatalogNet):
+            self._check_download(plan.architecture.entry, shape)
+        network = blank_network(plan, shape, seed, double=double)
         initialize(network, plan, generator(seed, Stream.WEIGHTS))
         for module in network.modules():
             if isinstance(module, Standardize):
-                module.set_statistics(*self._standard(statistics, backbone))
+                module.set_statistics(*self._standard(statistics, plan.architecture))
         if self.weights is None:
             return network, frozenset()
         weights, source = self._read_weights()
@@ -158,16 +162,15 @@ class NetworkRecipe:
             refuse_faults(source, differences(plan, fitted_estimator(self.weights, "weights").plan_))
         return network, drawn
 
-    def _check_download(self, shape: ImageShape) -> None:
+    def _check_download(self, entry: Entry, shape: ImageShape) -> None:
         """Refuse to fetch weights that cannot fit, since small images have other first layers."""
-        if not (isinstance(self.weights, str) and self.weights == "default") or self._entry is None:
+        if not (isinstance(self.weights, str) and self.weights == "default"):
             return
-        if self._entry.adapts and min(shape.height, shape.width) < SMALL:
+        if entry.adapts and min(shape.height, shape.width) < SMALL:
             raise ValueError(
                 f"weights='default': below {SMALL} pixels a side the first layers of {self.architecture!r} keep the "
                 f"resolution, and the weights are for others; these images are {shape.height}×{shape.width}. Enlarge "
-                f"them, with ImageReader(size=...) for one, or use "
-                f"architecture='torchvision:{self._entry.torchvision}'."
+                f"them, with ImageReader(size=...) for one, or use architecture='torchvision:{entry.torchvision}'."
             )
 
     def _read_weights(self) -> tuple[Mapping[str, torch.Tensor], str]:
@@ -177,42 +180,84 @@ class NetworkRecipe:
             return weights, f"weights={type(self.weights).__name__}(...)"
         if self.weights != "default":
             return read_weights(self.weights), f"weights={str(self.weights)!r}"
-        if _is_backbone(self.architecture):
+        if is_backbone(self.architecture):
             return make_backbone(self.architecture, 3, seed=0, download=True).module.state_dict(), "weights='default'"
-        if self._entry is not None:
-            return catalog_weights(self._entry.name), "weights='default'"
+        if isinstance(self.architecture, str):
+            return catalog_weights(self.architecture), "weights='default'"
         raise ValueError(
             "weights='default' are those that torchvision and timm offer for download; a network of conv blocks, or "
             "of your own, has none. Use a named architecture, a file or a fitted estimator."
         )
 
-    def _standard(self, statistics: Moments, backbone: Backbone | None) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _standard(self, statistics: Moments, architecture: Architecture | None) -> tuple[NDArray[Any], NDArray[Any]]:
         """Mean and deviation of the channels: those of trained weights, else those of the training images."""
         low, high = statistics.range
-        trained = backbone or self._entry
-        if trained is None or self.weights is None or low < 0:  # below 0: normalised before
+        trained = architecture.entry if isinstance(architecture, CatalogNet) else architecture
+        # Pixels below 0 have been normalised before.
+        if not isinstance(trained, BackboneNet | Entry) or self.weights is None or low < 0:
             return statistics.center, statistics.std
-        # Of integers of so many bits, 8 at least.
-        white = 2.0 ** max(8, int(high).bit_length()) - 1 if high > 1 else 1.0
-        own = [np.asarray(values) * white for values in (trained.mean, trained.std)]
+        own = [np.asarray(values) * white_of(high) for values in (trained.mean, trained.std)]
         n_channels = len(statistics.center)
         if n_channels != len(trained.mean):
             own = [np.full(n_channels, values.mean()) for values in own]
         return own[0], own[1]
 
 
-def blank_network(
-    architecture: Any, plan: Plan, shape: ImageShape, seed: int = 0, *, double: bool = False
-) -> tuple[ImageNetwork, Backbone | None]:
-    """The network of a plan before it has the weights it is to have, in float32 or float64; its backbone, if any."""
-    seed, backbone, module = int(generator(seed, Stream.MODULE).initial_seed()), None, None
-    if _is_backbone(architecture):
-        backbone = make_backbone(architecture, shape.channels, seed)
-        module = backbone.module
-    elif callable(architecture):
-        module = make_module(architecture, shape, plan.output_shape[0], seed)
+def recipe_of(parameters: SimpleNamespace) -> NetworkRecipe:
+    """The part of an estimator's parameters that decides its network.
+
+    Raises
+    ------
+    ValueError
+        Where parameters of conv blocks were set beside an `architecture`, which has none.
+    """
+    settings = {name: getattr(parameters, name) for name in CONV_SETTINGS}
+    if parameters.architecture is None:
+        return NetworkRecipe(None, parameters.weights, parameters.standardize, parameters.dropout, settings)
+    signature = inspect.signature(parameters.estimator).parameters
+    changed = [name for name in settings if name in signature and _differs(settings[name], signature[name].default)]
+    if changed:
+        told = ", ".join(f"{name}={settings[name]!r}" for name in changed)
+        raise ValueError(
+            f"{told}: {'these are' if len(changed) > 1 else 'this is'} for networks of conv blocks, and does nothing "
+            f"beside architecture={parameters.architecture!r}; leave "
+            f"{'them at their defaults' if len(changed) > 1 else 'it at its default'}, or use architecture=None."
+        )
+    return NetworkRecipe(parameters.architecture, parameters.weights, parameters.standardize, parameters.dropout)
+
+
+def _differs(value: Any, default: Any) -> bool:
+    """Whether a setting is another than its default; lists, arrays and tuples of the same entries are the same."""
+    plain = [tuple(entry) if isinstance(entry, list | np.ndarray) else entry for entry in (value, default)]
+    return bool(plain[0] != plain[1])
+
+
+def blank_network(plan: Plan, shape: ImageShape, seed: int = 0, *, double: bool = False) -> ImageNetwork:
+    """Make the network of a plan, without the weights that it is to have.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its layers, and the architecture, which says what makes a ready-made module.
+    shape : ImageShape
+        Size of an image, as the user's factory of a network is given it.
+    seed : int, default=0
+        Seed of what a ready-made module draws.
+    double : bool, default=False
+        Whether it computes in float64.
+
+    Returns
+    -------
+    ImageNetwork
+        On the CPU, in float32 or float64.
+    """
+    module, seed = None, int(generator(seed, Stream.MODULE).initial_seed())
+    if isinstance(plan.architecture, BackboneNet):
+        module = make_backbone(plan.architecture.name, shape.channels, seed).module
+    elif isinstance(plan.architecture, UserNet):
+        module = make_module(plan.architecture.factory, shape, plan.output_shape[0], seed)
     network = build_network(plan, module)
-    return (network.double() if double else network), backbone
+    return network.double() if double else network
 
 
 def fitted_estimator(estimator: Any, parameter: str) -> Any:
@@ -266,7 +311,6 @@ class PicklesNetwork:
     plan_: Plan
     image_shape_: ImageShape
     device_: str
-    _architecture: Any  # of the last fit: the parameter may change before this is pickled
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = dict(super().__getstate__())  # type: ignore[call-overload]  # scikit-learn's is a dict
@@ -290,32 +334,9 @@ class PicklesNetwork:
             self.device_ = "cpu"
         double = any(value.dtype == np.float64 for value in weights.values())
         with torch.inference_mode(False):  # the caller's, whose tensors could never be trained
-            network, _ = blank_network(self._architecture, self.plan_, self.image_shape_, double=double)
+            network = blank_network(self.plan_, self.image_shape_, double=double)
             network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
         self.module_ = network.to(self.device_).eval()
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")
-
-
-def _is_backbone(architecture: Any) -> bool:
-    return isinstance(architecture, str) and architecture.startswith(("torchvision:", "timm:"))
-
-
-_Method = TypeVar("_Method", bound=Callable[..., Any])
-
-
-def unchanged_on_failure(method: _Method) -> _Method:
-    """Undo every attribute that a method has set where it raises, also for Ctrl-C."""
-
-    @wraps(method)
-    def undoing(self: Any, *args: Any, **kwargs: Any) -> Any:
-        before = dict(vars(self))
-        try:
-            return method(self, *args, **kwargs)
-        except BaseException:
-            # One step and no call before it, such as that of __exit__: a second Ctrl-C finds no place between.
-            self.__dict__ = before
-            raise
-
-    return cast(_Method, undoing)

@@ -4,19 +4,14 @@ import os
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin, _fit_context
-from sklearn.metrics import r2_score
-from sklearn.utils import check_array, column_or_1d
 from sklearn.utils._param_validation import StrOptions
-from torch import nn
 
 from sklearn_cnn.estimators._base import BaseCNN
-from sklearn_cnn.estimators._sample import Sample, refuse_missing
-from sklearn_cnn.estimators._split import random_split
+from sklearn_cnn.estimators._task import Numbers, first_numbers
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
-from sklearn_cnn.training._loss import REGRESSION_LOSSES, WeightedRegressionLoss
+from sklearn_cnn.training._loss import REGRESSION_LOSSES
 
 
 class CNNRegressor(RegressorMixin, BaseCNN):
@@ -198,6 +193,10 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         Where the network is.
     precision_ : str
         How `fit` computed.
+    pixel_range_ : (float, float)
+        Smallest and largest pixel of the training images, in all calls that trained this network.
+    task_ : Numbers
+        How many numbers an image, and their mean and scale.
 
     See Also
     --------
@@ -234,6 +233,10 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     >>> reg.score(X[1500:], ink[1500:]) > 0.9
     True
     """
+
+    task_: Numbers
+
+    _first_targets = staticmethod(first_numbers)
 
     _parameter_constraints: dict[str, Any] = {
         **BaseCNN._parameter_constraints,
@@ -371,7 +374,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         OSError
             Where `checkpoint` cannot be read or written.
         """
-        return self._fit_whole(X, y, sample_weight, X_val=X_val, y_val=y_val, sample_weight_val=sample_weight_val)
+        return self._fit_whole(X, y, sample_weight, X_val, y_val, sample_weight_val)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -412,82 +415,4 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         ndarray of shape (n,), or (n, n_outputs) for several outputs
             Predictions in the unit of `y`, as float64.
         """
-        outputs = self._outputs(X).astype(np.float64) * self.target_scale_ + self.target_mean_
-        return outputs[:, 0] if self.n_outputs_ == 1 else outputs
-
-    # The regressor's part of the story that the base tells.
-
-    _task = "regression"
-    _score_name = "valid_r2"
-
-    def _read_targets(self, y: Any, *, reset: bool, classes: Any = None) -> NDArray[np.float64]:
-        targets = _read_numbers(y)
-        if reset:
-            self.n_outputs_ = targets.shape[1]
-        elif targets.shape[1] != self.n_outputs_:
-            raise ValueError(f"y has {targets.shape[1]} numbers an image, but the network is for {self.n_outputs_}.")
-        return targets
-
-    def _scale_targets(self, sample: Sample, held_out: Sample | None, *, reset: bool) -> None:
-        if held_out is not None and len(held_out.rows) < 2:
-            raise ValueError("R² of the validation part needs two images at least, but X_val has one.")
-        if reset:
-            self.target_mean_, self.target_scale_ = _mean_and_scale(sample)
-        # As for pixels, squares must not overflow.
-        limit = 1e150 if self.precision == "float64" else 1e18
-        for part in (sample, held_out):
-            if part is None:
-                continue
-            with np.errstate(over="ignore"):
-                part.targets = (part.targets - self.target_mean_) / self.target_scale_
-            if np.abs(part.targets).max() > limit:
-                raise ValueError(
-                    f"y is more than {limit:g} standard deviations away from the mean of the training targets; these "
-                    f"have mean {self.target_mean_} and standard deviation {self.target_scale_}."
-                )
-
-    def _n_outputs(self) -> int:
-        return self.n_outputs_
-
-    def _count_outputs(self, y: Any) -> int:
-        return _read_numbers(y).shape[1]
-
-    def _criterion(self) -> nn.Module:
-        return WeightedRegressionLoss(self.loss)
-
-    def _score_outputs(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> float:
-        # R² is the same in standard deviations as in the unit of y.
-        weight = None if weights is None else weights.cpu().double().numpy()
-        return float(r2_score(targets.cpu().double().numpy(), outputs.cpu().double().numpy(), sample_weight=weight))
-
-    def _split(self, targets: NDArray[Any], seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        return random_split(len(targets), self.validation_fraction, seed, least=2)
-
-
-def _read_numbers(y: Any) -> NDArray[np.float64]:
-    """Targets as ``(n, n_outputs)``."""
-    refuse_missing(y, "y")
-    y = check_array(y, ensure_2d=False, dtype=None, input_name="y")  # refuses NaN, infinity, complex, 3-D, sparse
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = column_or_1d(y, warn=True)
-    if y.dtype == object:
-        y = np.array(y.tolist())  # numbers of several types are numbers, and "1" is text
-    if y.dtype.kind not in "biuf":
-        raise ValueError(f"y must have numbers, one an image or several; got an array of {y.dtype}.")
-    return y.astype(np.float64).reshape(len(y), -1)
-
-
-def _mean_and_scale(sample: Sample) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weighted mean and standard deviation of each output, over the rows that are used."""
-    weights = sample.unit_weights()
-    rows = sample.rows if weights is None else sample.rows[weights[sample.rows] > 0]
-    weights = None if weights is None else weights[rows]
-    targets = sample.targets[rows]
-    largest = np.abs(targets).max(axis=0)
-    unit = np.where(largest > 0, largest, 1.0)
-    targets = targets / unit  # so that no square overflows
-    mean = np.average(targets, axis=0, weights=weights)
-    scale = np.sqrt(np.average((targets - mean) ** 2, axis=0, weights=weights)) * unit
-    # Rounding can give a constant output a deviation above 0, and one that hardly varies a deviation of 0.
-    constant = (np.ptp(targets, axis=0) == 0) | (scale == 0)
-    return np.where(constant, targets[0], mean) * unit, np.where(constant, 1.0, scale)
+        return self.task_.decode(self._outputs(X))

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from numbers import Integral
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from sklearn.base import BaseEstimator
 from sklearn_cnn._version import __version__
 from sklearn_cnn.estimators._network import fitted_estimator
 from sklearn_cnn.estimators._sample import Sample
+from sklearn_cnn.estimators._task import Task
 from sklearn_cnn.images._source import ImageSource
 
 _NO_MATTER = ("checkpoint", "device", "random_state", "verbose", "warm_start", "weights")
@@ -26,18 +28,25 @@ _DIGITS = 16  # of digests: 64 bits, enough for what is not made up
 
 
 def describe_run(
-    estimator: BaseEstimator, seed: int, device: torch.device, sample: Sample, held_out: Sample | None
+    parameters: SimpleNamespace,
+    seed: int,
+    device: torch.device,
+    task: Task,
+    sample: Sample,
+    held_out: Sample | None,
 ) -> dict[str, str]:
     """Say whose fit this is.
 
     Parameters
     ----------
-    estimator : estimator
-        Its parameters.
+    parameters : Parameters
+        Of the estimator, and its class.
     seed : int
         What its `random_state` gave.
     device : torch.device
         Where it computes.
+    task : Task
+        What kind of target it is trained on.
     sample, held_out : Sample
         The training and validation images that the user gave.
 
@@ -52,18 +61,16 @@ def describe_run(
     TypeError
         For a parameter of which it cannot be said whether it is the same in another process.
     """
-    # A subclass may have made parameters of its own out of ours.
-    names = dict.fromkeys([*estimator._parameter_constraints, *estimator.get_params(deep=False)])
-    parameters = {name: getattr(estimator, name) for name in names if name not in _NO_MATTER}
+    told = {name: value for name, value in vars(parameters).items() if name not in (*_NO_MATTER, "estimator")}
     return {
-        "estimator": _name(type(estimator)),
-        **{told: text for name, value in parameters.items() for told, text in _parameter(name, value)},
-        "weights": _weights(estimator.weights),
-        "random_state": _random_state(estimator.random_state, seed),
+        "estimator": _name(parameters.estimator),
+        **{name: text for parameter, value in told.items() for name, text in _parameter(parameter, value)},
+        "weights": _weights(parameters.weights),
+        "random_state": _random_state(parameters.random_state, seed),
         "device": device.type,
         **_sample(sample, ""),
         **({} if held_out is None else _sample(held_out, "_val")),
-        "classes": _text(getattr(estimator, "classes_", None), "y"),
+        "classes": _text(getattr(task, "classes", None), "y"),
         "version of sklearn-cnn": __version__,
         "version of torch": str(torch.__version__),
     }

@@ -1,4 +1,4 @@
-"""What a fit is given: images, targets and weights, and what of them is refused."""
+"""Images with their targets and weights, and what of them is refused."""
 
 import warnings
 from dataclasses import dataclass
@@ -6,26 +6,25 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import issparse
 
 from sklearn_cnn.images._moments import Moments
 from sklearn_cnn.images._source import ImageSource
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Sample:
-    """Images with what belongs to them.
+    """Images with their targets and weights; a step that changes one of these makes a new sample.
 
     Attributes
     ----------
     images : ImageSource of shape (n, ...)
-        As read.
+        The images.
     targets : ndarray of shape (n, ...)
         As the loss takes them.
     weights : ndarray of shape (n,) or None
         Never negative, not all zero.
     rows : ndarray of int
-        Those to use.
+        Rows to use.
     """
 
     images: ImageSource
@@ -48,14 +47,6 @@ def check_weights(weights: NDArray[np.float64], what: str) -> None:
             f"{what} must give finite weights, none negative and at least one above 0; they go from {weights.min()} to "
             f"{weights.max()}."
         )
-
-
-def refuse_missing(y: Any, name: str) -> None:
-    """Refuse targets with a None, or with pandas' own missing values, which cannot be compared."""
-    if hasattr(y, "isna") and np.asarray(y.isna()).any():
-        raise ValueError(f"Input {name} contains NaN or NA.")
-    if not issparse(y) and (values := np.asarray(y)).dtype == object and any(v is None for v in values.flat):
-        raise ValueError(f"Input {name} contains None.")
 
 
 def survey(sample: Sample, *, statistics: bool) -> Moments:

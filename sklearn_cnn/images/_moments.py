@@ -113,6 +113,23 @@ class Moments:
         return np.where(self.low == self.high, self.low, self.mean).astype(np.float64)
 
 
+def white_of(high: float) -> float:
+    """The value of white, from the largest value of the pixels.
+
+    Parameters
+    ----------
+    high : float
+        Largest value of any pixel.
+
+    Returns
+    -------
+    float
+        1 where no pixel is above 1. Otherwise the largest integer of as many bits as `high` has, 8 at
+        least: 255 for bytes, 4095 for values up to 4095 of 12 bits, 65535 for those of 16 bits.
+    """
+    return 2.0 ** max(8, int(high).bit_length()) - 1 if high > 1 else 1.0
+
+
 def scale_of(spread: Any, about: Any) -> Any:
     """What to divide by: a spread, or 1 where that is none."""
     return np.where(vanishes(spread, about), 1.0, spread)

@@ -95,7 +95,7 @@ def layer_names(network: ImageNetwork, plan: Plan) -> list[str]:
     names = []
     for row in plan.layers:
         names.append(row.name)
-        if row.kind == "module":
+        if row.ready_made:
             parts = [name for part in row.parts for name in part.split("+")]
             names += [f"{row.name}.{part}" for part in parts or _children(network.layers[row.name])]
     return names
@@ -119,7 +119,7 @@ def find_layers(network: ImageNetwork, plan: Plan, layer: str | Sequence[str]) -
     if not isinstance(wanted, list | tuple | np.ndarray) or not all(isinstance(name, str) for name in wanted):
         raise TypeError(f"layer is the name of a layer, or a list of names; got {layer!r}.")
     wanted = list(wanted)
-    ready_made = [row.name for row in plan.layers if row.kind == "module"]
+    ready_made = [row.name for row in plan.layers if row.ready_made]
     known = [
         *usual,
         *(f"{row}.{part}" for row in ready_made for part, _ in network.layers[row].named_modules() if part),

@@ -2,7 +2,7 @@
 
 from typing import Any, Self
 
-from sklearn_cnn.architectures._picture import Face, Stroke, draw_plan
+from sklearn_cnn.architectures._picture import Face, Stroke, draw_layers
 from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.estimators._base import BaseCNN
 from sklearn_cnn.inspection._drawing import axes_for, import_pyplot
@@ -77,7 +77,7 @@ class ArchitectureDisplay:
         from matplotlib import rcParams
         from matplotlib.patches import Polygon
 
-        picture = draw_plan(self.plan)
+        picture = draw_layers(self.plan.input_shape, self.plan.layers)
         size = picture.width / _DOTS, picture.height / _DOTS + 0.55  # with a title
         own = ax is None
         ax = axes_for(ax, purpose, size)

@@ -5,10 +5,9 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
 
 from sklearn_cnn.estimators._base import BaseCNN
+from sklearn_cnn.estimators._network import fitted_steps
 from sklearn_cnn.images._reading import read_images
 from sklearn_cnn.inspection._drawing import COLOURS, axes_for, draw_picture, grid_inside, import_pyplot, limits_of
 from sklearn_cnn.inspection._subject import drawable
@@ -99,9 +98,7 @@ class AugmentationDisplay:
         images = X[:n_images]
         for step in before:
             images = step.transform(images)
-        source = read_images(
-            ImageAugmenter(), images, reset=True, image_shape=found.image_shape, channels=found.channels
-        )
+        source = read_images(images, image_shape=found.image_shape, channels=found.channels, name=type(found).__name__)
         shape = source.image_shape
         draws = found.sample(images, n_draws)
         flat = draws.reshape(-1, *draws.shape[2:])
@@ -148,10 +145,7 @@ class AugmentationDisplay:
 
 def _find_augmenter(estimator: Any) -> tuple[list[Any], ImageAugmenter]:
     """The steps before an augmenter, and the augmenter, which reads and draws as it would in training."""
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    steps = [step for _, step in estimator.steps] if isinstance(estimator, Pipeline) else [estimator]
-    steps = [step.estimator if isinstance(step, FrozenEstimator) else step for step in steps]
-    steps = [step for step in steps if step is not None and step != "passthrough"]
+    steps = _all_steps(estimator)
     seeds = [step.random_state for step in steps if isinstance(step, BaseCNN)]
     for number, step in enumerate(steps):
         if isinstance(step, ImageAugmenter):
@@ -165,6 +159,12 @@ def _find_augmenter(estimator: Any) -> tuple[list[Any], ImageAugmenter]:
     raise TypeError(
         f"an ImageAugmenter is drawn, or a network or pipeline that has one; got {type(estimator).__name__}."
     )
+
+
+def _all_steps(estimator: Any) -> list[Any]:
+    """The steps of an estimator, and in their place the steps of those that have steps themselves."""
+    steps = [step for _, step in fitted_steps(estimator)]
+    return steps if steps[0] is estimator else [inner for step in steps for inner in _all_steps(step)]
 
 
 def _seeded(augmenter: ImageAugmenter, seeds: list[Any]) -> ImageAugmenter:

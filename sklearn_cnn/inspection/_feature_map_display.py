@@ -10,7 +10,7 @@ from sklearn_cnn.inspection._drawing import axes_for, draw_picture, grid_inside,
 from sklearn_cnn.inspection._layers import layers_with_maps
 from sklearn_cnn.inspection._subject import check_count, first_images, look_at
 
-_KINDS = ("conv", "max_pool", "avg_pool", "sum", "concat")
+_SHOWN = ("convolution", "pool", "sum", "concatenation")
 
 
 class FeatureMapDisplay:
@@ -105,7 +105,7 @@ class FeatureMapDisplay:
         subject = look_at(estimator, first_images(estimator, X, 1))
         fitted, shape = subject.estimator, subject.images.image_shape
         if isinstance(layer, str) and layer == "auto":
-            layer = layers_with_maps(fitted.module_, fitted.plan_, _KINDS) or "all"
+            layer = layers_with_maps(fitted.module_, fitted.plan_, _SHOWN) or "all"
         found = {}
         for name, values in maps_of(subject, layer, missing="skip").items():
             maps = as_maps(values, (shape.height, shape.width), ready_made="." in name)

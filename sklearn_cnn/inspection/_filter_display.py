@@ -192,7 +192,7 @@ def _first_filters(network: ImageNetwork) -> NDArray[Any]:
 def _deeper(network: ImageNetwork, plan: Plan) -> list[str]:
     """Layers behind the first convolution that have filters of their own."""
     names = []
-    for name in layers_with_maps(network, plan, ("conv",)):
+    for name in layers_with_maps(network, plan, ("convolution",)):
         convs = [part for part in network.layers.get_submodule(name).modules() if isinstance(part, nn.Conv2d)]
         if convs and convs != [_first_conv(network)]:
             names.append(name)

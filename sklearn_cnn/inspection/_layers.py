@@ -5,18 +5,33 @@ from typing import Any
 
 from sklearn_cnn.architectures._build import ImageNetwork
 from sklearn_cnn.architectures._geometry import effective_kernel
-from sklearn_cnn.architectures._plan import Layer, Plan
+from sklearn_cnn.architectures._kinds import KINDS
+from sklearn_cnn.architectures._layer import Layer
+from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.inspection._activations import layer_names
 
 _SHOWN = 8
 
 
-def layers_with_maps(network: ImageNetwork, plan: Plan, kinds: tuple[str, ...]) -> list[str]:
-    """Names of rows of some kinds, and of the first-level parts of those that come ready made.
+def layers_with_maps(network: ImageNetwork, plan: Plan, boxes: tuple[str, ...]) -> list[str]:
+    """Names of layers whose maps are worth a look, and of the first-level parts of ready-made modules.
 
-    Of more than eight, the last of each size of map: the stages of a deep network.
+    Parameters
+    ----------
+    network : ImageNetwork
+        The network.
+    plan : Plan
+        Its plan.
+    boxes : tuple of str
+        Which layers: the sorts of boxes that a picture of the plan shows them as.
+
+    Returns
+    -------
+    list of str
+        Layers that pool the whole image are left out. Of more than eight layers only the last with each size of map
+        is kept: the stages of a deep network.
     """
-    rows = [row for row in plan.layers if row.kind in kinds]
+    rows = [row for row in plan.layers if KINDS[row.kind].box in boxes and KINDS[row.kind].sees != "image"]
     names = [row.name for row in rows]
     if len(rows) > _SHOWN:
         names = list({row.output_shape[1:]: row.name for row in rows}.values())
@@ -58,7 +73,7 @@ def field_of(plan: Plan, name: str, axis: int) -> Field | None:
 
 
 def _behind(row: Layer, fields: list[Any], axis: int) -> Field | None:
-    if None in fields or len(row.output_shape) < 3 or row.kind in ("module", "adaptive_avg_pool"):
+    if None in fields or len(row.output_shape) < 3 or KINDS[row.kind].sees == "image":
         return None
     field: Field = max(fields, key=lambda field: field.size)
     if row.kernel is None:

@@ -224,7 +224,7 @@ class MistakesDisplay:
 
 def _choose_labels(estimator: Any, network: Any, X: Any, y: Any, n_images: int, order: str) -> dict[str, Any]:
     """Rows of a classifier's mistakes or doubts, with all that is said of them."""
-    if network._multilabel:
+    if network.task_.name == "multilabel":
         raise ValueError("MistakesDisplay takes classifiers of one label an image; this one has several.")
     y = column_or_1d(y)
     probabilities, classes = estimator.predict_proba(X), network.classes_

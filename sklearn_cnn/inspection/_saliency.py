@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sklearn_cnn.architectures._build import ImageNetwork
+from sklearn_cnn.architectures._kinds import KINDS
 from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.inspection._activations import as_maps, recording
 from sklearn_cnn.inspection._subject import Subject, batches_of, dtype_of, look_at, spare_copy
@@ -154,9 +155,9 @@ def saliency_of(subject: Subject, method: str, target: Any) -> tuple[NDArray[np.
 
 def _target_of(estimator: Any, target: Any) -> Callable[[Tensor], Tensor]:
     """What gives the number of the output in question, from the outputs of a batch."""
-    if not hasattr(estimator, "_n_outputs"):
+    if not hasattr(estimator, "task_"):
         raise TypeError(f"saliency is of an output, and a {type(estimator).__name__} has none; pass a classifier.")
-    n_outputs, classes = estimator._n_outputs(), getattr(estimator, "classes_", None)
+    n_outputs, classes = estimator.task_.n_outputs, getattr(estimator, "classes_", None)
     if target is None:
         if classes is None and n_outputs > 1:
             raise ValueError(f"the regressor has {n_outputs} outputs; say which one, target=0 to {n_outputs - 1}.")
@@ -175,7 +176,7 @@ def _same(choice: Any, target: Any) -> bool:
 
 def _gradient_batch_size(plan: Plan) -> int:
     image = prod(plan.input_shape)
-    values = sum(_READY_MADE_MAPS * image if row.kind == "module" else prod(row.output_shape) for row in plan.layers)
+    values = sum(_READY_MADE_MAPS * image if row.ready_made else prod(row.output_shape) for row in plan.layers)
     return int(np.clip(GRADIENT_BYTES // (4 * (image + values)), 1, 1024))
 
 
@@ -229,7 +230,7 @@ def _last_maps(network: ImageNetwork, plan: Plan, subject: Subject) -> _Maps:
     by 84% and 0% where not; and by 67% and 0% behind the pool.
     """
     rows = {row.name: row for row in plan.layers}
-    ready_made = next((row.name for row in plan.layers if row.kind == "module"), None)
+    ready_made = next((row.name for row in plan.layers if row.ready_made), None)
     if ready_made is not None:
         return _Maps(_last_map_inside(network, ready_made, subject))
     found: _Maps | None = None
@@ -237,12 +238,12 @@ def _last_maps(network: ImageNetwork, plan: Plan, subject: Subject) -> _Maps:
     name = plan.body
     while name != "input":
         row = rows[name]
-        if row.kind in ("conv", "sum", "concat"):
+        if KINDS[row.kind].mixes:
             found = _Maps(name, tuple(network.layers[function] for function in reversed(functions)))
             functions = []
             if prod(row.output_shape[1:]) > 1:
                 break
-        elif row.kind in ("batch_norm", "activation"):
+        elif KINDS[row.kind].pointwise:
             functions.append(name)
         name = row.reads[0]
     if found is None:

@@ -18,8 +18,9 @@ from sklearn_cnn.architectures._build import ImageNetwork
 from sklearn_cnn.estimators._base import BaseCNN
 from sklearn_cnn.estimators._network import PicklesNetwork, fitted_steps
 from sklearn_cnn.estimators._sample import check_range, warn_of_another_range
+from sklearn_cnn.images._containers import as_array, refuse_unreadable
 from sklearn_cnn.images._moments import Moments
-from sklearn_cnn.images._reading import as_array, read_images, refuse_unreadable
+from sklearn_cnn.images._reading import read_again
 from sklearn_cnn.images._shape import ImageShape, infer_image_shape
 from sklearn_cnn.images._source import ImageSource
 
@@ -134,7 +135,7 @@ def look_at(estimator: Any, X: Any) -> Subject:
     for step in before:
         stages.append(X)
         X = step.transform(X)
-    return Subject(last, read_images(last, X, reset=False), tuple(stages), shapes)
+    return Subject(last, read_again(last, X), tuple(stages), shapes)
 
 
 def first_images(estimator: Any, X: Any, n: int) -> Any:
@@ -144,7 +145,7 @@ def first_images(estimator: Any, X: Any, n: int) -> Any:
     if not hasattr(X, "__len__"):
         raise TypeError(f"X must be an array of images; got {type(X).__name__}.")
     if last is estimator and tuple(getattr(X, "shape", ())) == last.image_shape_.sample_shape:
-        read_images(last, X, reset=False)  # one image alone: it says so
+        read_again(last, X)  # one image alone: it says so
     return _safe_indexing(X, slice(0, n))
 
 
@@ -223,7 +224,7 @@ def batches_of(subject: Subject, size: int) -> Iterator[tuple[slice, Tensor]]:
         check_range(*seen.range, getattr(estimator, "precision_", "float32"))
         rows = slice(start, start + len(pixels))
         yield rows, pixels if len(pixels) > 1 else pixels.expand(2, *pixels.shape[1:])
-    warn_of_another_range(seen.range, estimator._pixel_range, fractions=images.dtype != np.uint8, depth=4)
+    warn_of_another_range(seen.range, estimator.pixel_range_, fractions=images.dtype != np.uint8, depth=4)
 
 
 def dtype_of(network: nn.Module) -> torch.dtype:

@@ -113,7 +113,7 @@ class TrainingCurveDisplay:
         """
         names, estimators = _runs(estimator)
         fitted = [find_trained(one, cls.__name__) for one in estimators]
-        kinds = {one._score_name for one in fitted}
+        kinds = {one.task_.score_name for one in fitted}
         if len(kinds) > 1:
             raise ValueError("losses of classifiers and regressors cannot be compared; draw them apart.")
         losses, scores = [one.validation_loss_curve_ for one in fitted], [one.validation_scores_ for one in fitted]

@@ -24,7 +24,7 @@ from sklearn_cnn.estimators._network import fitted_steps
 from sklearn_cnn.estimators._regressor import CNNRegressor
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
-from sklearn_cnn.preprocessing._normalizer import ImageNormalizer
+from sklearn_cnn.preprocessing._normalizer import ImageNormalizer, rescaling_of
 from sklearn_cnn.preprocessing._reader import ImageReader
 
 LARGEST = 2**31 - 2**20
@@ -142,7 +142,7 @@ class _Exported(nn.Module):
     def __init__(self, steps: list[ImageNormalizer], estimator: Any) -> None:
         super().__init__()
         self.network = copy.deepcopy(estimator.module_).cpu().float().eval()
-        self._rescale = [(step.image_shape_, step._step(float64=False)) for step in steps]
+        self._rescale = [(step.image_shape_, rescaling_of(step, float64=False)) for step in steps]
         self._shape: ImageShape = estimator.image_shape_
         self._layer: str | None = getattr(estimator, "layer_", None)
         self._ending = _ending(estimator)
@@ -183,10 +183,7 @@ def _find_steps(estimator: Any) -> tuple[list[ImageNormalizer], Any]:
                 f"{_called(name, step)} was fitted on images of shape {step.image_shape_.sample_shape}, and "
                 f"{type(last).__name__} on images of shape {last.image_shape_.sample_shape}."
             )
-    normalizers = [step for _, step in before if isinstance(step, ImageNormalizer)]
-    for step in normalizers:
-        step._check_per("this normalizer was fitted")
-    return normalizers, last
+    return [step for _, step in before if isinstance(step, ImageNormalizer)], last
 
 
 def _called(name: str, step: Any) -> str:

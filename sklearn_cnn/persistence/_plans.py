@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from sklearn_cnn.architectures._backbones import make_backbone
 from sklearn_cnn.architectures._draft import Draft
-from sklearn_cnn.architectures._modules import make_backbone
-from sklearn_cnn.architectures._plan import Layer, Plan
+from sklearn_cnn.architectures._layer import Layer
+from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.architectures._spec import ACTIVATIONS, PADDING_MODES
 from sklearn_cnn.exceptions import ModelFileError
 from sklearn_cnn.persistence._text import is_whole

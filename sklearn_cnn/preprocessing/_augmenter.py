@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_cnn.images._reading import read_images
+from sklearn_cnn.images._reading import read_again, read_images, remember
 from sklearn_cnn.images._shape import infer_image_shape
 from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.preprocessing._augmentation import PADDING_MODES, Augmentation, read_pair
@@ -19,6 +19,10 @@ from sklearn_cnn.preprocessing._output import hand_on
 
 _FRACTION = Interval(Real, 0, 1, closed="both")
 _PAIR = [tuple, list, np.ndarray]
+_NUMBERS = (
+    *("rotation", "shear", "horizontal_flip", "vertical_flip"),
+    *("brightness", "contrast", "saturation", "erasing", "noise", "fill_value"),
+)
 
 
 class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -207,7 +211,9 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ValueError, TypeError
             Where a parameter or the images cannot be used.
         """
-        self._step(self._read(X, reset=True))
+        source = self._read(X)
+        _augmentation_of(self, source)  # raises where the changes cannot be made
+        remember(self, X, source)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -235,7 +241,10 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         -----
         Not the same as ``fit(X).transform(X)``, which changes nothing.
         """
-        return hand_on(self, self._augment(self._read(X, reset=True)), lazy=True)
+        source = self._read(X)
+        drawn = augmented(self, source)
+        remember(self, X, source)
+        return hand_on(self, drawn, lazy=True)
 
     def transform(self, X: Any) -> Any:
         """Return images as they are, value for value: only training images are changed.
@@ -262,7 +271,7 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Not the same as ``fit_transform(X)``, which a pipeline calls on training images.
         """
         check_is_fitted(self)
-        return hand_on(self, self._read(X, reset=False), lazy=True)
+        return hand_on(self, read_again(self, X), lazy=True)
 
     def sample(self, X: Any, n: int = 1) -> NDArray[Any]:
         """Draw variants of images, to look at.
@@ -294,81 +303,98 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
             raise ValueError(f"n is a positive integer; got {n!r}.")
         self._validate_params()
-        # A blank augmenter takes the attributes that reading sets.
-        source = read_images(type(self)(), X, reset=True, image_shape=self.image_shape, channels=self.channels)
-        variants = np.asarray(self._augment(ImageSource(np.repeat(source.images(), n, axis=0), source.image_shape)))
+        source = self._read(X)
+        repeated = ImageSource(np.repeat(source.images(), n, axis=0), source.image_shape)
+        variants = np.asarray(augmented(self, repeated))
         return variants.reshape(len(source), int(n), *variants.shape[1:])
 
-    def _augment(self, source: ImageSource, *, seen_by_numpy: bool = True) -> ImageSource:
-        """Add the changes to the recipe of a source, unless nothing is to be changed; estimators call this too.
-
-        What only a network sees needs no seed where the network has one.
-        """
-        self._validate_params()
-        if self.image_shape is not None or self.channels != "auto":
-            shape = infer_image_shape(source.shape, self.image_shape, self.channels)
-            if shape != source.image_shape:
-                raise ValueError(
-                    f"the augmenter reads X of shape {source.shape} as images of {shape} (height×width×channels), and "
-                    f"the estimator as {source.image_shape}; leave image_shape and channels of the augmenter out."
-                )
-        step = self._step(source)
-        if step.does_nothing:
-            return source
-        if step.seed_of_fit and not seen_by_numpy:
-            return source.then(step)
-        return source.then(replace(step, seed=int(check_random_state(self.random_state).randint(2**31 - 1))))
-
-    def _read(self, X: Any, *, reset: bool) -> ImageSource:
-        return read_images(self, X, reset=reset, image_shape=self.image_shape, channels=self.channels)
-
-    def _step(self, source: ImageSource) -> Augmentation:
-        """The parameters with pairs spelt out, checked against the images; without a seed."""
-        shape = source.image_shape
-        zoom = (1 - self.zoom, 1 + self.zoom) if isinstance(self.zoom, Real) else self.zoom
-        shift = (self.shift, self.shift) if isinstance(self.shift, Real) else self.shift
-        low, high = read_pair(zoom, "zoom", 1e-3, 1e3, "(low, high) of factors from 0.001 to 1000")
-        if low > high:
-            raise ValueError(f"zoom=(low, high) has low above high: {self.zoom!r}.")
-        if self.crop >= min(shape.height, shape.width) and self.crop:
-            raise ValueError(
-                f"crop={self.crop} may move all of an image of {shape} (height×width×channels) out of sight; use at "
-                f"most {min(shape.height, shape.width) - 1}, or shift."
-            )
-        if self.saturation and shape.channels not in (3, 4):
-            raise ValueError(
-                f"saturation={self.saturation} needs colour images, of 3 or 4 channels; X has images of {shape} "
-                f"(height×width×channels). Use saturation=0."
-            )
-        limits = (0, 255) if source.dtype == np.uint8 else (np.finfo(source.dtype).min, np.finfo(source.dtype).max)
-        low_value, high_value = map(float, limits)
-        if not low_value <= self.fill_value <= high_value:
-            raise ValueError(
-                f"fill_value={self.fill_value} cannot be the value of a pixel: X has {source.dtype}, from "
-                f"{low_value:g} to {high_value:g}."
-            )
-        return Augmentation(
-            rotation=float(self.rotation),
-            shift=read_pair(shift, "shift", 0, 1, "(vertical, horizontal) of fractions from 0 to 1"),
-            zoom=(low, high),
-            shear=float(self.shear),
-            crop=int(self.crop),
-            horizontal_flip=float(self.horizontal_flip),
-            vertical_flip=float(self.vertical_flip),
-            brightness=float(self.brightness),
-            contrast=float(self.contrast),
-            saturation=float(self.saturation),
-            erasing=float(self.erasing),
-            noise=float(self.noise),
-            fill_mode=self.fill_mode,
-            fill_value=float(self.fill_value),
-            interpolation=self.interpolation,
-            seed=0,
-            seed_of_fit=self.random_state is None,
-        )
+    def _read(self, X: Any) -> ImageSource:
+        return read_images(X, image_shape=self.image_shape, channels=self.channels, name=type(self).__name__)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32", "uint8"]
         return tags
+
+
+def augmented(augmenter: ImageAugmenter, source: ImageSource, *, seen_by_numpy: bool = True) -> ImageSource:
+    """Add the changes of an augmenter to the recipe of a source.
+
+    Parameters
+    ----------
+    augmenter : ImageAugmenter
+        Fitted or not; its parameters are checked.
+    source : ImageSource
+        The images.
+    seen_by_numpy : bool, default=True
+        Whether the images may be used other than by a fit, so that they need a seed even where the
+        augmenter has none of its own.
+
+    Returns
+    -------
+    ImageSource
+        The source with one more step; the source itself where nothing is to be changed.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where a parameter cannot be used, or not for these images.
+    """
+    augmenter._validate_params()
+    if augmenter.image_shape is not None or augmenter.channels != "auto":
+        shape = infer_image_shape(source.shape, augmenter.image_shape, augmenter.channels)
+        if shape != source.image_shape:
+            raise ValueError(
+                f"the augmenter reads X of shape {source.shape} as images of {shape} (height×width×channels), and "
+                f"the estimator as {source.image_shape}; leave image_shape and channels of the augmenter out."
+            )
+    step = _augmentation_of(augmenter, source)
+    if step.does_nothing:
+        return source
+    if step.seed_of_fit and not seen_by_numpy:
+        return source.then(step)
+    return source.then(replace(step, seed=int(check_random_state(augmenter.random_state).randint(2**31 - 1))))
+
+
+def _augmentation_of(augmenter: ImageAugmenter, source: ImageSource) -> Augmentation:
+    """The changes of an augmenter as a step for a source, with all pairs as pairs and not yet with a seed."""
+    _check_against(augmenter, source)
+    zoom, shift = augmenter.zoom, augmenter.shift
+    zoom = (1 - zoom, 1 + zoom) if isinstance(zoom, Real) else zoom
+    shift = (shift, shift) if isinstance(shift, Real) else shift
+    low, high = read_pair(zoom, "zoom", 1e-3, 1e3, "(low, high) of factors from 0.001 to 1000")
+    if low > high:
+        raise ValueError(f"zoom=(low, high) has low above high: {augmenter.zoom!r}.")
+    return Augmentation(
+        shift=read_pair(shift, "shift", 0, 1, "(vertical, horizontal) of fractions from 0 to 1"),
+        zoom=(low, high),
+        crop=int(augmenter.crop),
+        fill_mode=augmenter.fill_mode,
+        interpolation=augmenter.interpolation,
+        **{name: float(getattr(augmenter, name)) for name in _NUMBERS},
+        seed=0,
+        seed_of_fit=augmenter.random_state is None,
+    )
+
+
+def _check_against(augmenter: ImageAugmenter, source: ImageSource) -> None:
+    """Refuse parameters that are impossible for images of this shape and dtype."""
+    shape = source.image_shape
+    if augmenter.crop and augmenter.crop >= min(shape.height, shape.width):
+        raise ValueError(
+            f"crop={augmenter.crop} may move all of an image of {shape} (height×width×channels) out of sight; use at "
+            f"most {min(shape.height, shape.width) - 1}, or shift."
+        )
+    if augmenter.saturation and shape.channels not in (3, 4):
+        raise ValueError(
+            f"saturation={augmenter.saturation} needs colour images, of 3 or 4 channels; X has images of {shape} "
+            f"(height×width×channels). Use saturation=0."
+        )
+    limits = (0, 255) if source.dtype == np.uint8 else (np.finfo(source.dtype).min, np.finfo(source.dtype).max)
+    low, high = map(float, limits)
+    if not low <= augmenter.fill_value <= high:
+        raise ValueError(
+            f"fill_value={augmenter.fill_value} cannot be the value of a pixel: X has {source.dtype}, from "
+            f"{low:g} to {high:g}."
+        )

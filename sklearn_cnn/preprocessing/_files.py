@@ -12,6 +12,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from numpy.typing import NDArray
 
 from sklearn_cnn._optional import import_optional
+from sklearn_cnn.images._containers import is_pil
 
 MODES = {"L": 1, "RGB": 3, "RGBA": 4}
 """Modes that are read, with their number of channels."""
@@ -85,7 +86,7 @@ class Decoder:
         """An upright PIL image of the first frame, with its pixels loaded."""
         if isinstance(entry, np.ndarray):
             return _from_array(entry, name)
-        if _is_pil(entry):
+        if is_pil(entry):
             return _upright(entry)
         with _pil("Image").open(BytesIO(entry) if isinstance(entry, bytes) else entry) as image:
             if self.size is not None and self.resize is not None:
@@ -200,10 +201,6 @@ def decode_all(decoder: Decoder, entries: list[Any], indices: Sequence[int], n_j
     return images
 
 
-def _is_pil(entry: Any) -> bool:
-    return hasattr(entry, "getbands")
-
-
 def _upright(image: Any) -> Any:
     """Turn an image as its EXIF orientation says, and note what conversion needs and turning loses."""
     sixteen_bits = image.mode == "I" and image.format in ("PNG", "PPM")
@@ -261,7 +258,7 @@ def read_entries(X: Any) -> list[Any]:
     ValueError, TypeError
         Where X is one image alone, empty, has several columns, or an entry is of a kind that is not read.
     """
-    if isinstance(X, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(X, "read") or _is_pil(X):
+    if isinstance(X, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(X, "read") or is_pil(X):
         raise TypeError(
             f"X is one image, a {type(X).__name__}, but a list of images is expected; one alone is [image]."
         )
@@ -283,7 +280,7 @@ def _read_entry(entry: Any, i: int) -> Any:
         return str(os.fspath(entry))  # without NumPy's own kind of str, which errors would show
     if isinstance(entry, bytes | bytearray | memoryview):
         return bytes(entry)
-    if isinstance(entry, np.ndarray) or _is_pil(entry):
+    if isinstance(entry, np.ndarray) or is_pil(entry):
         return entry
     if hasattr(entry, "read"):
         return _content_of(entry, f"X[{i}]")

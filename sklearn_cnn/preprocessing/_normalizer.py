@@ -1,99 +1,23 @@
 """ImageNormalizer."""
 
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from dataclasses import replace
+from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
-from sklearn_cnn.images._moments import Moments, scale_of, vanishes
-from sklearn_cnn.images._reading import as_array, read_images
+from sklearn_cnn.images._containers import as_array
+from sklearn_cnn.images._moments import Moments, scale_of
+from sklearn_cnn.images._reading import read_again, read_images, remember
+from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.preprocessing._output import hand_on
-
-
-@dataclass(frozen=True, eq=False)
-class Rescaling:
-    """A step that subtracts an offset and divides by a scale.
-
-    Attributes
-    ----------
-    offset, scale : ndarray of shape (c or 1, h or 1, w or 1)
-        What was learnt, in float64.
-    float64 : bool
-        Whether the result is float64 rather than float32.
-    inverse : bool
-        Whether to multiply by the scale and add the offset.
-    """
-
-    offset: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    float64: bool
-    inverse: bool = False
-
-    random: ClassVar[bool] = False
-
-    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Rescale a batch."""
-        # float32 would lose small differences between large values; those of uint8 it has exactly.
-        x = images.to(torch.float32) if images.dtype == torch.uint8 and not self.float64 else _precise(images)
-        offset, scale = (torch.from_numpy(value).to(x) for value in (self.offset, self.scale))
-        x = torch.addcmul(offset, x, scale) if self.inverse else (x - offset) / scale
-        return x.to(_torch_dtype(self.float64))
-
-    def dtype(self, dtype: Any) -> Any:
-        """float32, or float64 where that is wanted."""
-        return np.dtype(np.float64 if self.float64 else np.float32)
-
-
-@dataclass(frozen=True)
-class OwnRescaling:
-    """A step that rescales each image by statistics of its own.
-
-    Attributes
-    ----------
-    method : {"standardize", "minmax"}
-        Which statistics.
-    float64 : bool
-        Whether the result is float64 rather than float32.
-    """
-
-    method: str
-    float64: bool
-
-    random: ClassVar[bool] = False
-
-    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Rescale a batch."""
-        dims = (1, 2, 3)
-        x = _precise(images)
-        low, high = x.amin(dims, keepdim=True), x.amax(dims, keepdim=True)
-        spread = high - low
-        x = (x - low) / torch.where(vanishes(spread, torch.maximum(low.abs(), high.abs())), 1.0, spread)
-        if self.method == "standardize":  # of values between 0 and 1, whose squares neither overflow nor vanish
-            varies = (x.amax(dims, keepdim=True) > 0).to(x)
-            x = x - x.mean(dims, keepdim=True)
-            x = varies * x / x.square().mean(dims, keepdim=True).sqrt().clamp_(min=1e-12)
-        return x.to(_torch_dtype(self.float64))
-
-    def dtype(self, dtype: Any) -> Any:
-        """float32, or float64 where that is wanted."""
-        return np.dtype(np.float64 if self.float64 else np.float32)
-
-
-def _precise(images: Tensor) -> Tensor:
-    return images.to(torch.float32 if images.device.type == "mps" else torch.float64)  # mps has no float64
-
-
-def _torch_dtype(float64: bool) -> torch.dtype:
-    return torch.float64 if float64 else torch.float32
+from sklearn_cnn.preprocessing._rescaling import OwnRescaling, Rescaling
 
 
 def _learns(normalizer: "ImageNormalizer") -> bool:
@@ -225,7 +149,11 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ValueError, TypeError
             Where a parameter or the images cannot be used.
         """
-        return self._learn(X, reset=True)
+        source = read_images(X, image_shape=self.image_shape, channels=self.channels, name=type(self).__name__)
+        learnt = _learn(source, self.method, self.per)
+        remember(self, X, source)
+        vars(self).update(learnt)
+        return self
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None) -> Self:
@@ -248,7 +176,12 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ValueError, TypeError
             As for `fit`; where `per` is not what it was at the first call.
         """
-        return self._learn(X, reset=not hasattr(self, "n_samples_seen_"))
+        if not hasattr(self, "n_samples_seen_"):
+            return self.fit(X)
+        source = read_again(self, X)
+        _check_per(self, "partial_fit began")
+        vars(self).update(_learn(source, self.method, self.per, self._moments, self.n_samples_seen_))
+        return self
 
     def transform(self, X: Any) -> Any:
         """Rescale images.
@@ -270,9 +203,8 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             Where the images cannot be read, or not as at `fit`.
         """
         check_is_fitted(self)
-        self._check_per("this normalizer was fitted")
-        source = self._read(X, reset=False)
-        step = self._step(float64=_is_float64(X, source))
+        source = read_again(self, X)
+        step = rescaling_of(self, float64=_is_float64(X, source))
         return hand_on(self, source.then(step), lazy=isinstance(X, ImageSource))
 
     @available_if(_learns)
@@ -295,73 +227,98 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             Where the images cannot be read, or not as at `fit`.
         """
         check_is_fitted(self)
-        self._check_per("this normalizer was fitted")
-        source = self._read(X, reset=False)
-        offset, scale = self._broadcast()
-        step = Rescaling(offset, scale, _is_float64(X, source), inverse=True)
+        source = read_again(self, X)
+        _check_per(self, "this normalizer was fitted")
+        step = replace(_learnt_rescaling(self, float64=_is_float64(X, source)), inverse=True)
         return source.then(step).images() if source.plain else source.then(step)
-
-    def _read(self, X: Any, *, reset: bool) -> ImageSource:
-        return read_images(self, X, reset=reset, image_shape=self.image_shape, channels=self.channels)
-
-    def _learn(self, X: Any, *, reset: bool) -> Self:
-        source = self._read(X, reset=reset)
-        if not reset:
-            self._check_per("partial_fit began")
-        earlier = None if reset else self._moments
-        if self.per == "image":
-            self.offset_ = self.scale_ = self._moments = None
-            self.n_samples_seen_ = len(source) + (0 if reset else self.n_samples_seen_)
-            return self
-        moments = Moments(self.per) if earlier is None else deepcopy(earlier)
-        for _, pixels in source.batches():
-            moments.update(pixels)
-        if self.method == "standardize":
-            offset, scale = moments.center, moments.std
-        else:
-            offset = np.asarray(moments.low, dtype=np.float64)
-            with np.errstate(over="ignore"):  # refused below
-                scale = scale_of(moments.high - offset, offset)
-        if not np.isfinite(offset).all() or not np.isfinite(scale).all():
-            low, high = moments.range
-            raise ValueError(
-                f"X contains values too large: they go from {low:.3g} to {high:.3g}; scale them down first."
-            )
-        self._moments = moments
-        self.n_samples_seen_ = moments.n_images
-        self.offset_, self.scale_ = self._compact(offset), self._compact(scale)
-        return self
-
-    def _check_per(self, what: str) -> None:
-        fitted = "image" if self._moments is None else self._moments.per
-        if self.per != fitted:
-            raise ValueError(f"per={self.per!r}, but {what} with per={fitted!r}; use fit to begin anew.")
-
-    def _step(self, *, float64: bool) -> Rescaling | OwnRescaling:
-        """What `transform` does to a batch; an export asks for it too."""
-        if self.per == "image":
-            return OwnRescaling(self.method, float64)
-        offset, scale = self._broadcast()
-        return Rescaling(offset, scale, float64)
-
-    def _compact(self, statistic: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A statistic as users see it, from ``(c or 1, h or 1, w or 1)``."""
-        if self.per == "pixel":
-            return self.image_shape_.from_channels_first(statistic[None])[0]
-        return statistic.reshape(() if self.per == "all" else -1)
-
-    def _broadcast(self) -> list[NDArray[np.float64]]:
-        """Offset and scale as they are applied, ``(c or 1, h or 1, w or 1)``."""
-        learnt = [np.asarray(self.offset_), np.asarray(self.scale_)]
-        if self.per == "pixel":
-            return [self.image_shape_.to_channels_first(value[None])[0] for value in learnt]
-        return [value.reshape(-1, 1, 1) for value in learnt]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def rescaling_of(normalizer: ImageNormalizer, *, float64: bool) -> Rescaling | OwnRescaling:
+    """What a fitted normalizer does to a batch.
+
+    Parameters
+    ----------
+    normalizer : ImageNormalizer
+        Fitted.
+    float64 : bool
+        Whether the result is float64 rather than float32.
+
+    Returns
+    -------
+    Rescaling or OwnRescaling
+        The step; `OwnRescaling` for ``per="image"``.
+
+    Raises
+    ------
+    ValueError
+        Where `per` is no longer what it was at the fit.
+    """
+    _check_per(normalizer, "this normalizer was fitted")
+    if normalizer.per == "image":
+        return OwnRescaling(normalizer.method, float64)
+    return _learnt_rescaling(normalizer, float64=float64)
+
+
+def _learnt_rescaling(normalizer: ImageNormalizer, *, float64: bool) -> Rescaling:
+    learnt = [np.asarray(normalizer.offset_), np.asarray(normalizer.scale_)]
+    if normalizer.per == "pixel":
+        offset, scale = (normalizer.image_shape_.to_channels_first(value[None])[0] for value in learnt)
+    else:
+        offset, scale = (value.reshape(-1, 1, 1) for value in learnt)
+    return Rescaling(offset, scale, float64)
+
+
+def _check_per(normalizer: ImageNormalizer, what: str) -> None:
+    fitted = "image" if normalizer._moments is None else normalizer._moments.per
+    if normalizer.per != fitted:
+        raise ValueError(f"per={normalizer.per!r}, but {what} with per={fitted!r}; use fit to begin anew.")
+
+
+def _learn(
+    source: ImageSource, method: str, per: str, earlier: Moments | None = None, n_earlier: int = 0
+) -> dict[str, Any]:
+    """The fitted attributes of a normalizer, by name, from images and what it learnt of earlier ones."""
+    if per == "image":
+        return {"offset_": None, "scale_": None, "_moments": None, "n_samples_seen_": n_earlier + len(source)}
+    moments = Moments(per) if earlier is None else deepcopy(earlier)
+    for _, pixels in source.batches():
+        moments.update(pixels)
+    return {
+        **{
+            name: _compact(statistic, per, source.image_shape)
+            for name, statistic in zip(("offset_", "scale_"), _offset_and_scale(moments, method), strict=True)
+        },
+        "_moments": moments,
+        "n_samples_seen_": moments.n_images,
+    }
+
+
+def _offset_and_scale(moments: Moments, method: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What to subtract and what to divide by, ``(c or 1, h or 1, w or 1)``."""
+    if method == "standardize":
+        offset, scale = moments.center, moments.std
+    else:
+        offset = np.asarray(moments.low, dtype=np.float64)
+        with np.errstate(over="ignore"):  # refused below
+            scale = scale_of(moments.high - offset, offset)
+    if not np.isfinite(offset).all() or not np.isfinite(scale).all():
+        low, high = moments.range
+        raise ValueError(f"X contains values too large: they go from {low:.3g} to {high:.3g}; scale them down first.")
+    return offset, scale
+
+
+def _compact(statistic: NDArray[np.float64], per: str, shape: ImageShape) -> NDArray[np.float64]:
+    """A statistic ``(c or 1, h or 1, w or 1)`` as users see it."""
+    if per == "pixel":
+        pixels: NDArray[np.float64] = shape.from_channels_first(statistic[None])[0]
+        return pixels
+    return statistic.reshape(() if per == "all" else -1)
 
 
 def _is_float64(X: Any, source: ImageSource) -> bool:

@@ -1,6 +1,7 @@
-"""Batches cut from images that stay as they are."""
+"""Batches of images, targets and weights."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -8,6 +9,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklearn_cnn.images._source import ImageSource
+
+
+class Batch(NamedTuple):
+    """What one step of the training uses, all on one device.
+
+    Attributes
+    ----------
+    images : Tensor of shape (k, c, h, w)
+        Pixels in the dtype of X, unless a step of the recipe changed it.
+    targets : Tensor of shape (k, ...)
+        What the network should give.
+    weights : Tensor of shape (k,) or None
+        Weights of the samples.
+    """
+
+    images: Tensor
+    targets: Tensor
+    weights: Tensor | None
 
 
 def batch_bounds(n: int, batch_size: int) -> list[tuple[int, int]]:
@@ -18,13 +37,13 @@ def batch_bounds(n: int, batch_size: int) -> list[tuple[int, int]]:
     n : int
         Number of samples.
     batch_size : int
-        Samples a batch.
+        Samples in a batch.
 
     Returns
     -------
     list of (int, int)
         Start and stop of each batch. A last batch of one sample is merged into the batch
-        before it: statistics of a batch need two.
+        before it, because batch statistics need two samples.
     """
     starts = list(range(0, n, batch_size))
     if batch_size > 1 and len(starts) > 1 and n - starts[-1] == 1:
@@ -33,32 +52,29 @@ def batch_bounds(n: int, batch_size: int) -> list[tuple[int, int]]:
 
 
 class Batches:
-    """The batches of one epoch, each time they are iterated.
+    """The batches of an epoch. Every iteration is a new epoch.
 
-    On the CPU the images stay in the caller's array and every batch is gathered from it; for another
-    device, ``images.on(device, ...)`` has moved the whole array there. Either way they keep their dtype until
-    the recipe or the network converts a batch.
+    On a CPU the images stay in the caller's array, and each batch is gathered from it. For another device,
+    ``images.on(device, ...)`` has moved the whole array there.
 
     Parameters
     ----------
     images : ImageSource of shape (n, ...)
         All images.
     targets : Tensor of shape (n, ...)
-        What is to be predicted.
+        What the network should give.
     weights : Tensor of shape (n,) or None
-        Weights of the samples. A batch's weights travel as the attribute ``sample_weight`` of its
-        targets, so that a batch stays the pair ``(X, y)`` that skorch and its callbacks expect.
+        Weights of the samples.
     batch_size : int
-        Samples a batch.
+        Samples in a batch.
     device : torch.device
-        Where the batches are wanted.
+        Where the batches are used.
     rows : ndarray of int or None, default=None
-        The samples to use, by default all.
+        Indices of the samples to use; None uses all.
     shuffle : torch.Generator or None, default=None
-        Source of a new order for each epoch.
+        Draws a new order in each epoch; None keeps the order of `rows`.
     draws : sequence of torch.Generator or None, default=None
-        One for each random step of the images' recipe, which every batch draws anew; None leaves
-        those steps out.
+        One for each random step in the recipe of the images; None leaves those steps out.
     """
 
     def __init__(
@@ -90,17 +106,17 @@ class Batches:
         """Samples in an epoch."""
         return len(self.rows)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = self.rows
-        if self.shuffle is not None:
-            order = order[torch.randperm(len(order), generator=self.shuffle, device="cpu").numpy()]
-        for start, stop in self.bounds:
-            yield self._batch(order[start:stop])
-
-    def _batch(self, rows: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+    def targets_of(self, rows: NDArray[np.intp]) -> tuple[Tensor, Tensor | None]:
+        """Targets and weights of some samples, on the device."""
         index = torch.from_numpy(rows).to(self.device)
-        images = self.images.batch(rows, self.draws, self.device)
-        targets = self.targets[index]
-        if self.weights is not None:
-            targets.sample_weight = self.weights[index]  # type: ignore[attr-defined]
-        return images, targets
+        return self.targets[index], None if self.weights is None else self.weights[index]
+
+    def __iter__(self) -> Iterator[Batch]:
+        rows = self.rows
+        if self.shuffle is not None:
+            rows = rows[torch.randperm(len(rows), generator=self.shuffle, device="cpu").numpy()]
+        # Targets and weights are small: they are gathered once an epoch, and a batch is a slice of them.
+        targets, weights = self.targets_of(rows)
+        for start, stop in self.bounds:
+            images = self.images.batch(rows[start:stop], self.draws, self.device)
+            yield Batch(images, targets[start:stop], None if weights is None else weights[start:stop])

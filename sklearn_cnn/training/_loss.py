@@ -1,8 +1,8 @@
-"""Losses that know weights.
+"""Losses with sample weights: ``criterion(outputs, targets, weights=None)``.
 
-A batch's targets carry the weights of its samples as the attribute ``sample_weight``. The weighted losses of
-a batch are summed and divided by its length, not by its weight: so a sample counts the same beside light and
-heavy neighbours. Weights are expected to have mean 1 over the training set.
+The weighted losses of a batch are summed and divided by the number of its samples, not by the sum of its weights.
+So a sample counts the same whatever the weights of the other samples in its batch are. Over the training set the
+weights should have mean 1.
 """
 
 from collections.abc import Callable
@@ -24,42 +24,41 @@ class WeightedCrossEntropy(nn.Module):
     Parameters
     ----------
     label_smoothing : float, default=0.0
-        Share of a target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567);
-        in training only, so that a validation loss is the plain one.
+        Share of a target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567).
+        In training only, so that validation losses of different settings can be compared.
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         smoothing = self.label_smoothing if self.training else 0.0
-        if not hasattr(targets, "sample_weight"):
+        if weights is None:
             return F.cross_entropy(logits, targets, label_smoothing=smoothing)
         losses = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
-        return _weighted_mean(losses, targets)
+        return _weighted_mean(losses, weights)
 
 
 class WeightedBinaryCrossEntropy(nn.Module):
-    """Binary cross-entropy of logits and of targets 0 or 1, both ``(n, n_labels)``; the mean over the labels.
+    """Binary cross-entropy of logits and targets 0 or 1, both ``(n, n_labels)``; the mean over the labels.
 
     Parameters
     ----------
     label_smoothing : float, default=0.0
-        Share of a target that is spread over its two values, which become ``label_smoothing / 2`` and
-        ``1 - label_smoothing / 2``; in training only. Each label is a task of two classes, so this is
-        what `WeightedCrossEntropy` does for those.
+        In training the targets 0 and 1 become ``label_smoothing / 2`` and ``1 - label_smoothing / 2``. Each
+        label is a task of two classes, and this is what `WeightedCrossEntropy` does with two classes.
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         smoothing = self.label_smoothing if self.training else 0.0
         smooth = targets * (1 - smoothing) + smoothing / 2
         losses = F.binary_cross_entropy_with_logits(logits, smooth, reduction="none")
-        return _weighted_mean(losses.mean(dim=1), targets)
+        return _weighted_mean(losses.mean(dim=1), weights)
 
 
 class WeightedRegressionLoss(nn.Module):
@@ -68,20 +67,19 @@ class WeightedRegressionLoss(nn.Module):
     Parameters
     ----------
     loss : {"squared_error", "absolute_error", "huber"}
-        ``(y - t)^2``, ``|y - t|``, or half the first up to a difference of 1 and the second less a half
-        beyond (Huber, "Robust estimation of a location parameter", 1964).
+        ``(y - t)^2``; ``|y - t|``; or ``(y - t)^2 / 2`` up to a difference of 1 and ``|y - t| - 1/2`` beyond
+        (Huber, "Robust estimation of a location parameter", 1964).
     """
 
     def __init__(self, loss: str) -> None:
         super().__init__()
         self.loss = loss
 
-    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         losses = REGRESSION_LOSSES[self.loss](outputs, targets, reduction="none")
-        return _weighted_mean(losses.mean(dim=1), targets)
+        return _weighted_mean(losses.mean(dim=1), weights)
 
 
-def _weighted_mean(losses: Tensor, targets: Tensor) -> Tensor:
-    """Losses ``(n,)``, by the weights of the targets if they have any."""
-    weights = getattr(targets, "sample_weight", None)
+def _weighted_mean(losses: Tensor, weights: Tensor | None) -> Tensor:
+    """Sum of weighted losses ``(n,)``, divided by their number."""
     return losses.mean() if weights is None else torch.dot(losses, weights.to(losses.dtype)) / len(losses)

@@ -1,7 +1,7 @@
 """Optimisers by name, and learning rates over time."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,23 +17,24 @@ AUTO_LR = {"adamw": 1e-2, "adam": 1e-2, "sgd": 0.05, "rmsprop": 1e-3}
 def auto_lr(optimizer: Any, share: float = 1.0) -> float:
     """The learning rate that ``lr="auto"`` means for a network that takes a share of the usual one.
 
-    1e-3 for an optimiser of the user's own.
+    It is 1e-3 for the user's own optimiser.
     """
     return AUTO_LR[optimizer] * share if isinstance(optimizer, str) else 1e-3
 
 
 @dataclass(frozen=True)
 class OptimizerFactory:
-    """Makes an optimiser; two factories are equal where their optimisers could exchange their states.
+    """Makes an optimiser. Factories are equal where one optimiser can take over the state of the other.
 
     Attributes
     ----------
     optimizer : {"adamw", "adam", "sgd", "rmsprop"} or callable
-        A callable ``(parameters, lr=) -> Optimizer`` is taken as it is.
+        A callable is ``(parameters, lr=) -> Optimizer``.
     momentum : float
-        Of ``"sgd"`` (Nesterov's) and ``"rmsprop"``.
+        Momentum of ``"sgd"`` (Nesterov's) and ``"rmsprop"``.
     weight_decay : float
-        Of the named optimisers. It spares biases and normalisation, whose parameters have one dimension.
+        Weight decay of the named optimisers. Parameters of one dimension, which are those of biases and
+        normalisation, have none.
     """
 
     optimizer: Any
@@ -64,7 +65,7 @@ class OptimizerFactory:
             "rmsprop": (torch.optim.RMSprop, {"momentum": self.momentum}),
         }
         cls, settings = table[self.optimizer]
-        # One group for each learning rate and decay; the first has the rate that histories tell.
+        # One group for each learning rate and decay. The history records the learning rate of the first group.
         groups: dict[tuple[float, float], list[Any]] = {(lr, self.weight_decay): [], (lr, 0.0): []}
         for entry in given:
             for p in entry["params"]:
@@ -79,12 +80,12 @@ class OptimizerFactory:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training with one curve of the learning rate.
+    """Some epochs of a training with one curve of the learning rate.
 
     Attributes
     ----------
     n_epochs : int
-        Its length.
+        Number of epochs.
     curve : str
         Name of a function in ``CURVES``.
     """
@@ -94,7 +95,7 @@ class Phase:
 
 
 def _one_cycle(done: float) -> float:
-    """Up in a straight line, then down to nothing (Smith and Topin 2019, arXiv:1708.07120)."""
+    """Up to the peak and down to 0, both linearly (Smith and Topin 2019, arXiv:1708.07120)."""
     warm_up = 0.2
     return 0.04 + 0.96 * done / warm_up if done < warm_up else (1 - done) / (1 - warm_up)
 
@@ -105,25 +106,26 @@ CURVES: dict[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
     "cooldown": lambda done: 1 - done,
 }
-"""Share of the learning rate when a share of a phase is done, from 0 up to but without 1."""
+"""Learning rate as a share of the peak; the argument is the share of the phase that is done, in [0, 1)."""
 
 
 def phases(lr_schedule: str, max_epochs: int, *, open_ended: bool) -> tuple[Phase, ...]:
-    """Lay out the phases of a fit.
+    """The phases of a fit.
 
     Parameters
     ----------
     lr_schedule : {"auto", "one_cycle", "cosine", "constant"}
         The parameter.
     max_epochs : int
-        Epochs of all phases together.
+        Number of epochs of all phases together.
     open_ended : bool
-        Whether the fit may stop early or be continued, so that ``"auto"`` must not bet on its length.
+        Whether the fit may stop early or be continued. The number of epochs is then unknown, and ``"auto"`` means a
+        constant learning rate with a final cooldown.
 
     Returns
     -------
     tuple of Phase
-        One, or a constant phase and a cooldown.
+        One phase, or a constant phase and a cooldown.
     """
     if lr_schedule != "auto":
         return (Phase(max_epochs, lr_schedule),)
@@ -135,46 +137,40 @@ def phases(lr_schedule: str, max_epochs: int, *, open_ended: bool) -> tuple[Phas
 
 
 class LearningRate:
-    """Sets the learning rate of every step, whoever runs the loop.
-
-    It hangs on the optimiser's own hook before a step, so that skorch's loop and ours need not know of it.
+    """Sets the learning rate of each step.
 
     Parameters
     ----------
     optimizer : torch.optim.Optimizer
-        Whose rates to set; those it has now are the peaks.
+        Its present learning rates are the peaks.
+    phases : sequence of Phase
+        All phases of the fit. Where the curves of all are constant, the learning rates are left alone, so that a
+        callback may change them.
     """
 
-    def __init__(self, optimizer: Optimizer) -> None:
-        self.optimizer = optimizer
+    def __init__(self, optimizer: Optimizer, phases: Sequence[Phase]) -> None:
         self.peaks = [group["lr"] for group in optimizer.param_groups]
-        self.curve = CURVES["constant"]
-        self.step, self.n_steps = 0, 1
-        self._handles = [
-            optimizer.register_step_pre_hook(self._before_step),
-            optimizer.register_step_post_hook(self._after_step),
-        ]
-        self._depth = 0  # a step that calls its parent's has the hooks run for both
+        self._optimizer = optimizer
+        self._fixed = all(phase.curve == "constant" for phase in phases)
+        self._curve = CURVES["constant"]
+        self._step, self._n_steps = 0, 1
 
-    def begin(self, curve: str, n_steps: int, step: int = 0) -> None:
-        """Go to a step of a phase of so many steps, by default the first."""
-        self.curve, self.step, self.n_steps, self._depth = CURVES[curve], step, n_steps, 0
+    def begin(self, phase: Phase, n_batches: int, epoch: int = 0) -> None:
+        """Begin an epoch of a phase whose epochs have so many batches."""
+        self._curve = CURVES[phase.curve]
+        self._step, self._n_steps = epoch * n_batches, phase.n_epochs * n_batches
 
-    def _before_step(self, *_: Any) -> None:
-        self._depth += 1
-        if self._depth > 1:
-            return
-        share = self.curve(self.step / self.n_steps)
-        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
-            group["lr"] = peak * share
-        self.step += 1
-
-    def _after_step(self, *_: Any) -> None:
-        self._depth -= 1
+    def advance(self) -> None:
+        """Set the learning rates of the next step."""
+        self._set(self._curve(self._step / self._n_steps))
+        self._step += 1
 
     def end(self) -> None:
-        """Leave the optimiser as it was: its hooks gone, its rates at their peaks."""
-        for handle in self._handles:
-            handle.remove()
-        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
-            group["lr"] = peak
+        """Set the learning rates to their peaks."""
+        self._set(1.0)
+
+    def _set(self, share: float) -> None:
+        if self._fixed:
+            return
+        for group, peak in zip(self._optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * share

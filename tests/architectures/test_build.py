@@ -10,22 +10,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from sklearn_cnn import CNNClassifier
-from sklearn_cnn.architectures._build import (
-    Dense,
-    ImageNetwork,
-    SeededDropout,
-    Standardize,
-    build_network,
-    initialize,
-    reseed_dropout,
-)
-from sklearn_cnn.architectures._conv_blocks import plan_conv_blocks
+from sklearn_cnn.architectures._build import ImageNetwork, build_network, initialize, reseed_dropout
+from sklearn_cnn.architectures._dropout import SeededDropout
 from sklearn_cnn.architectures._spec import ACTIVATIONS, conv_architecture
+from sklearn_cnn.architectures._torch_modules import Dense, Standardize
 from tests.architectures.settings import DEFAULTS
 
 
 def plan_of(input_shape=(1, 12, 12), **settings):
-    return plan_conv_blocks(conv_architecture(**{**DEFAULTS, **settings}), input_shape, 3)
+    return conv_architecture(**{**DEFAULTS, **settings}).plan(input_shape, 3)
 
 
 def seeded(seed=0):

@@ -9,9 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from sklearn_cnn import CNNClassifier, list_architectures
-from sklearn_cnn.architectures._build import _BUILDERS, build_network, initialize
-from sklearn_cnn.architectures._catalog import CATALOG, SMALL, plan_named, smallest_side
+from sklearn_cnn.architectures._build import build_network, initialize
+from sklearn_cnn.architectures._catalog import CATALOG, SMALL, CatalogNet, smallest_side
 from sklearn_cnn.architectures._geometry import pooled_size
+from sklearn_cnn.architectures._kinds import KINDS
 from sklearn_cnn.architectures._weights import load_weights
 
 NAMES = list(CATALOG)
@@ -29,7 +30,7 @@ SHAPES = [
 
 
 def plan_of(name, input_shape=(3, 64, 64), n_outputs=7, **settings):
-    return plan_named(name, input_shape, n_outputs, **settings)
+    return CatalogNet(name, **settings).plan(input_shape, n_outputs)
 
 
 def network_of(plan, seed=0):
@@ -139,7 +140,7 @@ def test_names_are_unique_and_rows_read_earlier_ones(name, standardize, dropout)
 
 def test_the_named_networks_and_conv_blocks_cover_every_kind_of_layer_between_them():
     kinds = {layer.kind for name in NAMES for layer in plan_of(name, (3, 300, 300)).layers}
-    assert {"sum", "concat", "adaptive_avg_pool"} <= kinds <= set(_BUILDERS)
+    assert {"sum", "concat", "adaptive_avg_pool"} <= kinds <= set(KINDS)
 
 
 @pytest.mark.parametrize(("window", "stride", "padding"), [(2, 2, 0), (3, 2, 0), (3, 1, 1), (3, 2, 1), (2, 3, 1)])
@@ -316,8 +317,8 @@ def test_a_plan_says_where_its_network_comes_from_and_which_parameters_count(nam
     assert title.startswith(f"{name}: ") and CATALOG[name].paper in title
     # What is said to count does, and what is said not to does not.
     counts = plan.layers != plan_of(name, dropout=0.5).layers
-    assert ("dropout alone counts" in title) == counts
-    assert ("none counts" in title) == (not counts)
+    assert ("only dropout is used" in title) == counts
+    assert ("none is used" in title) == (not counts)
     assert plan.with_trainable(1).note == plan.note
 
 

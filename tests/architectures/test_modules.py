@@ -10,14 +10,9 @@ import torch
 from torch import nn
 
 from sklearn_cnn import CNNClassifier, CNNRegressor
+from sklearn_cnn.architectures._backbones import catalog_weights, make_backbone
 from sklearn_cnn.architectures._build import build_network, initialize
-from sklearn_cnn.architectures._modules import (
-    catalog_weights,
-    make_backbone,
-    make_module,
-    plan_backbone,
-    plan_module,
-)
+from sklearn_cnn.architectures._modules import describe_backbone, describe_module, make_module
 from sklearn_cnn.architectures._weights import load_weights
 from sklearn_cnn.images._shape import ImageShape
 
@@ -260,7 +255,8 @@ def test_a_module_is_made_in_torchs_first_dtype_on_the_cpu_whatever_the_defaults
 
 
 def test_a_plan_counts_the_multiply_adds_of_a_module():
-    plan = plan_module(make_module(Small, SHAPE, 3, 0), SHAPE, 3, standardize=True)
+    net = describe_module(make_module(Small, SHAPE, 3, 0), SHAPE, 3, factory=Small, standardize=True)
+    plan = net.plan((1, 10, 12), 3)
     assert plan.n_macs == 120 * 4 * 9 + 4 * 120 * 3
 
 
@@ -286,6 +282,10 @@ def backbone_of(name, n_channels=3, seed=0):
     library = name.split(":")[0]
     pytest.importorskip(library, reason="the extra 'pretrained' brings it")
     return make_backbone(name, n_channels, seed)
+
+
+def plan_backbone(backbone, shape, n_outputs, **settings):
+    return describe_backbone(backbone, shape, **settings).plan(shape.channels_first, n_outputs)
 
 
 @pytest.mark.parametrize(("name", "side"), BACKBONES)
@@ -479,7 +479,7 @@ def test_the_head_of_a_frozen_backbone_is_trained_on_its_features(monkeypatch):
     first = classifier("torchvision:mobilenet_v3_small", lr=1e-3).fit(images, y[:16])
     settings = {"weights": first, "trainable_blocks": 0, "precision": "float64", "lr": 1e-3}
     fast = classifier("torchvision:mobilenet_v3_small", **settings).fit(images, y[:16])
-    monkeypatch.setattr("sklearn_cnn.estimators._base.BaseCNN._keep_features", lambda *_: None)
+    monkeypatch.setattr("sklearn_cnn.estimators._fit._with_features", lambda parameters, request, given, *_: given)
     slow = classifier("torchvision:mobilenet_v3_small", **settings).fit(images, y[:16])
     np.testing.assert_allclose(fast.predict_proba(images), slow.predict_proba(images), rtol=1e-9)
     body = {name: value for name, value in first.module_.state_dict().items() if "backbone" in name}

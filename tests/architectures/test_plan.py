@@ -12,11 +12,12 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from sklearn_cnn.architectures._build import _BUILDERS, build_network, initialize
-from sklearn_cnn.architectures._catalog import plan_named
-from sklearn_cnn.architectures._conv_blocks import plan_conv_blocks
+from sklearn_cnn.architectures._build import build_network, initialize
+from sklearn_cnn.architectures._catalog import CatalogNet
 from sklearn_cnn.architectures._geometry import same_padding
-from sklearn_cnn.architectures._plan import Layer, Plan
+from sklearn_cnn.architectures._kinds import KINDS
+from sklearn_cnn.architectures._layer import Layer
+from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.architectures._spec import conv_architecture
 from tests.architectures.settings import DEFAULTS
 
@@ -24,7 +25,7 @@ LINEAR = {"normalization": None, "activation": "identity", "dropout": 0, "standa
 
 
 def plan_of(input_shape=(1, 12, 12), n_outputs=3, **settings):
-    return plan_conv_blocks(conv_architecture(**{**DEFAULTS, **settings}), input_shape, n_outputs)
+    return conv_architecture(**{**DEFAULTS, **settings}).plan(input_shape, n_outputs)
 
 
 def network_of(plan):
@@ -209,7 +210,7 @@ def test_the_html_table_is_well_formed_and_has_a_row_a_layer(input_shape, settin
 
 def test_the_cases_above_cover_every_kind_of_layer():
     kinds = {layer.kind for shape, settings in CASES.values() for layer in plan_of(shape, **settings).layers}
-    assert kinds == set(_BUILDERS) - {"sum", "concat", "adaptive_avg_pool"}  # of named networks
+    assert kinds == set(KINDS) - {"sum", "concat", "adaptive_avg_pool", "module"}  # of other networks
 
 
 @pytest.mark.parametrize("nasty", ['<script>alert("1")</script>', "a&b", "x<y>'z'"])
@@ -258,7 +259,7 @@ NAMED = ["lenet5", "alexnet", "vgg19", "resnet18", "resnet50", "inception"]
 
 @pytest.mark.parametrize("name", [*NAMED, "defaults", "oblong", "1x30 row", "twelve bands", "no blocks"])
 def test_the_picture_is_read_by_browsers_and_lies_inside_its_frame(name):
-    plan = plan_named(name, (3, 64, 64), 10) if name in NAMED else plan_of(CASES[name][0], **CASES[name][1])
+    plan = CatalogNet(name).plan((3, 64, 64), 10) if name in NAMED else plan_of(CASES[name][0], **CASES[name][1])
     read = Elements(plan._repr_html_())
     assert not read.open
     assert [tag for tag, _ in read.found[:2]] == ["div", "svg"]

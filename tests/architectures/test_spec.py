@@ -5,7 +5,8 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from sklearn_cnn.architectures._spec import Architecture, ConvBlock, auto_filters, conv_architecture
+from sklearn_cnn.architectures._conv_blocks import ConvBlock, ConvNet
+from sklearn_cnn.architectures._spec import auto_filters, conv_architecture
 from tests.architectures.settings import DEFAULTS
 
 PAIRS = ["kernel_size", "stride", "padding", "dilation", "pool_size", "pool_stride"]
@@ -33,7 +34,7 @@ def test_the_defaults_become_these_two_blocks():
         "pool_size": (2, 2),
         "pool_stride": (2, 2),
     }
-    assert spec() == Architecture(
+    assert spec() == ConvNet(
         blocks=(ConvBlock(filters=4, **block), ConvBlock(filters=6, **block)),
         padding_mode="zeros",
         global_pooling=None,

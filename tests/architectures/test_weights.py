@@ -11,15 +11,14 @@ from torch import nn
 
 from sklearn_cnn import CNNClassifier
 from sklearn_cnn.architectures._build import build_network, initialize
-from sklearn_cnn.architectures._catalog import plan_named
-from sklearn_cnn.architectures._conv_blocks import plan_conv_blocks
+from sklearn_cnn.architectures._catalog import CatalogNet
 from sklearn_cnn.architectures._spec import conv_architecture
 from sklearn_cnn.architectures._weights import differences, load_weights, read_weights
 from tests.architectures.settings import DEFAULTS
 
 
 def plan_of(input_shape=(3, 16, 16), n_outputs=3, **settings):
-    return plan_conv_blocks(conv_architecture(**{**DEFAULTS, **settings}), input_shape, n_outputs)
+    return conv_architecture(**{**DEFAULTS, **settings}).plan(input_shape, n_outputs)
 
 
 def network_of(plan, seed=0):
@@ -293,14 +292,14 @@ def foreign(network):
 
 
 def test_weights_under_other_names_are_taken_in_their_order():
-    plan = plan_named("resnet18", (3, 16, 16), 3)
+    plan = CatalogNet("resnet18").plan((3, 16, 16), 3)
     network, other = network_of(plan), network_of(plan, seed=5)
     load_weights(other, plan, foreign(network), "the file")
     assert states_equal(network.state_dict(), other.state_dict(), but=("output", "standardize"))
 
 
 def test_weights_in_another_order_are_refused():
-    plan = plan_named("resnet18", (3, 16, 16), 3)
+    plan = CatalogNet("resnet18").plan((3, 16, 16), 3)
     network = network_of(plan)
     backwards = OrderedDict(reversed(foreign(network).items()))
     with pytest.raises(ValueError, match=r"is of another network: stem_conv\.weight"):
@@ -337,7 +336,7 @@ def test_networks_of_other_heads_and_images_do_not_differ_before_the_head(settin
 
 
 def test_networks_of_other_rows_cannot_be_compared():
-    assert differences(plan_of(), plan_named("resnet18", (3, 16, 16), 3)) == []
+    assert differences(plan_of(), CatalogNet("resnet18").plan((3, 16, 16), 3)) == []
 
 
 # Frozen rows.

@@ -144,8 +144,6 @@ class WithDropout(nn.Sequential):
 
 
 class LooksAtBatches(Callback):
-    """Makes skorch's own loop run."""
-
     def on_batch_end(self, net, **_):
         pass
 

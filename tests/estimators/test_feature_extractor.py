@@ -16,7 +16,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, ImageNormalizer
-from sklearn_cnn.architectures._catalog import plan_named
+from sklearn_cnn.architectures._catalog import CatalogNet
 
 DIGITS = load_digits()
 X, y = DIGITS.images[:120].astype(np.float32), DIGITS.target[:120]
@@ -65,7 +65,7 @@ def test_the_output_layer_gives_the_logits(fitted):
 @pytest.mark.parametrize("architecture", ["lenet5", "alexnet", "vgg11", "resnet18", "resnet50", "inception"])
 def test_every_row_of_a_named_network_can_be_had(architecture):
     images = COLOUR[:2]
-    plan = plan_named(architecture, (3, 32, 32), 1, dropout=0.0)
+    plan = CatalogNet(architecture, dropout=0.0).plan((3, 32, 32), 1)
     rows = [
         row for row in plan.layers if row.kind in ("conv", "max_pool", "sum", "concat", "flatten", "global_avg_pool")
     ]

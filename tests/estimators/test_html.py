@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_html_repr
 
 from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, CNNRegressor, ImageAugmenter, ImageNormalizer
-from sklearn_cnn.architectures._catalog import plan_named
+from sklearn_cnn.architectures._catalog import CatalogNet
 
 X, y = load_digits().images[:60].astype(np.float32), load_digits().target[:60]
 SETTINGS = {"filters": (4,), "hidden_layer_sizes": (), "max_epochs": 1, "random_state": 0}
@@ -132,7 +132,7 @@ def test_text_of_a_plan_is_escaped():
 
 def test_looking_changes_nothing_and_neither_builds_nor_runs_a_network(monkeypatch):
     clf = classifier().fit(X, y)
-    clf.plan_ = plan_named("vgg16", (3, 224, 224), 10)
+    clf.plan_ = CatalogNet("vgg16").plan((3, 224, 224), 10)
     before = dict(vars(clf))
     state = {name: value.clone() for name, value in clf.module_.state_dict().items()}
     for name in ("__init__", "__call__", "state_dict"):

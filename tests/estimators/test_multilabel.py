@@ -205,14 +205,14 @@ def test_warm_start_trains_on():
     assert clf.fit(X, Y).loss_curve_[-1] < loss
 
 
-def test_both_loops_give_the_same_weights_and_the_net_gives_probabilities():
+def test_a_callback_that_looks_at_batches_changes_nothing_and_the_net_gives_probabilities():
     class LooksAtBatches(Callback):
         def on_batch_end(self, net, **kwargs):
             pass
 
-    fast = small().fit(X, Y, WEIGHTS)
-    assert same_weights(fast, small(skorch_callbacks=[LooksAtBatches()]).fit(X, Y, WEIGHTS))
-    np.testing.assert_allclose(fast.net_.predict_proba(X[:, None]), fast.predict_proba(X), rtol=1e-4)
+    alone = small().fit(X, Y, WEIGHTS)
+    assert same_weights(alone, small(skorch_callbacks=[LooksAtBatches()]).fit(X, Y, WEIGHTS))
+    np.testing.assert_allclose(alone.net_.predict_proba(X[:, None]), alone.predict_proba(X), rtol=1e-4)
 
 
 def test_a_pickle_predicts_the_same():

@@ -19,8 +19,8 @@ from skorch import NeuralNetRegressor
 from skorch.callbacks import Callback, EpochScoring
 
 from sklearn_cnn import CNNClassifier, CNNRegressor, ImageAugmenter
-from sklearn_cnn.estimators._regressor import _mean_and_scale
 from sklearn_cnn.estimators._sample import Sample
+from sklearn_cnn.estimators._task import mean_and_scale
 from sklearn_cnn.exceptions import NonFiniteLossError
 
 DIGITS = load_digits()
@@ -128,7 +128,7 @@ def test_targets_are_standardised_by_their_weighted_statistics(weighted):
 def test_statistics_are_those_of_the_training_part_and_of_weights_above_zero():
     weights = np.where(np.arange(6) == 5, 0.0, 1.0)
     targets = np.array([[1.0], [3.0], [1e6], [1e6], [1e6], [1e6]])
-    mean, scale = _mean_and_scale(Sample(X[:6], targets, weights, np.array([0, 1, 5])))
+    mean, scale = mean_and_scale(Sample(X[:6], targets, weights, np.array([0, 1, 5])))
     assert (mean, scale) == (2, 1)
 
 
@@ -329,17 +329,17 @@ def test_partial_fit_learns_with_the_statistics_of_its_first_call():
 # What comes from the base.
 
 
-def test_both_loops_give_the_same_weights_and_history():
+def test_a_callback_that_looks_at_batches_changes_neither_weights_nor_history():
     class LooksAtBatches(Callback):
         def on_batch_end(self, net, **kwargs):
             pass
 
     settings = {"early_stopping": True, "validation_fraction": 0.3, "augmenter": ImageAugmenter(shift=0.1)}
     scoring = EpochScoring("r2", lower_is_better=False, name="scikit_learns_r2")
-    fast = small(skorch_callbacks=[scoring], **settings).fit(X, LEFT_AND_RIGHT, WEIGHTS)
-    slow = small(skorch_callbacks=[scoring, LooksAtBatches()], **settings).fit(X, LEFT_AND_RIGHT, WEIGHTS)
-    assert same_weights(fast, slow)
-    for one, other in zip(fast.history_, slow.history_, strict=True):
+    alone = small(skorch_callbacks=[scoring], **settings).fit(X, LEFT_AND_RIGHT, WEIGHTS)
+    watched = small(skorch_callbacks=[scoring, LooksAtBatches()], **settings).fit(X, LEFT_AND_RIGHT, WEIGHTS)
+    assert same_weights(alone, watched)
+    for one, other in zip(alone.history_, watched.history_, strict=True):
         assert {k: v for k, v in one.items() if k != "dur"} == {k: v for k, v in other.items() if k != "dur"}
 
 

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from sklearn.frozen import FrozenEstimator
 
 from sklearn_cnn import CNNClassifier, CNNRegressor, ImageAugmenter, ImageNormalizer
-from sklearn_cnn.estimators import _base
+from sklearn_cnn.estimators import _read
 
 DIGITS = load_digits()
 X, y = DIGITS.images[:60], DIGITS.target[:60] % 3
@@ -29,8 +29,8 @@ def tells(monkeypatch):
     def tell(*args):
         raise TellError(describe(*args))
 
-    describe = _base.describe_run
-    monkeypatch.setattr(_base, "describe_run", tell)
+    describe = _read.describe_run
+    monkeypatch.setattr(_read, "describe_run", tell)
 
 
 def run(estimator, X=X, y=y, **fit):
@@ -116,7 +116,7 @@ def test_what_changes_no_result_makes_no_other_run(name):
 
 def test_another_device_makes_another_run(monkeypatch):
     here = run(clf())
-    monkeypatch.setattr(_base, "resolve_device", lambda name: torch.device("cuda:1"))  # only told, never used
+    monkeypatch.setattr(_read, "resolve_device", lambda name: torch.device("cuda:1"))  # only told, never used
     assert differs(here, run(clf())) == {"device"}
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_cnn.images._moments import Moments
+from sklearn_cnn.images._moments import Moments, white_of
 from sklearn_cnn.images._shape import ImageShape
 
 AXES = {"channel": (0, 2, 3), "pixel": (0,), "all": (0, 1, 2, 3)}
@@ -75,3 +75,22 @@ def test_a_range_alone_needs_no_statistics():
     moments.see(torch.tensor([[[[3, 5]], [[0, 9]]]], dtype=torch.uint8))
     assert moments.range == (0.0, 9.0)
     assert moments.high.ravel().tolist() == [5, 9]
+
+
+@pytest.mark.parametrize(
+    ("high", "white"),
+    [
+        (0, 1),
+        (0.7, 1),
+        (1, 1),
+        (1.5, 255),
+        (16, 255),
+        (255, 255),
+        (256, 511),
+        (4000, 4095),
+        (4095, 4095),
+        (40000, 65535),
+    ],
+)
+def test_white_is_one_or_the_largest_integer_of_as_many_bits_as_the_largest_pixel(high, white):
+    assert white_of(high) == white_of(np.float32(high)) == white

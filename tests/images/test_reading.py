@@ -1,7 +1,9 @@
 """How X is read: every form in which images come, and every form that is refused."""
 
 import hashlib
+import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,8 +14,9 @@ from PIL import Image
 from scipy import sparse
 from sklearn.base import BaseEstimator
 
-from sklearn_cnn import CNNClassifier
-from sklearn_cnn.images._reading import as_array, read_images
+from sklearn_cnn import CNNClassifier, ImageReader
+from sklearn_cnn.images._containers import as_array
+from sklearn_cnn.images._reading import read_again, read_images, remember, remembered
 from sklearn_cnn.images._shape import ImageShape, infer_image_shape, parse_image_shape
 
 
@@ -21,11 +24,13 @@ class Reader(BaseEstimator):
     """An estimator that does nothing but read images."""
 
     def fit(self, X, image_shape=None, channels="auto"):
-        self.images_ = read_images(self, X, reset=True, image_shape=image_shape, channels=channels).base
+        source = read_images(X, image_shape=image_shape, channels=channels, name="Reader")
+        remember(self, X, source)
+        self.images_ = source.base
         return self
 
     def read(self, X):
-        return read_images(self, X, reset=False).base
+        return read_again(self, X).base
 
 
 def read(X, **settings):
@@ -224,6 +229,19 @@ def test_a_single_axis_raises_with_the_ways_out():
 
 # The same pixels in other containers.
 
+
+class Picture(torch.Tensor):
+    """As ``torchvision.tv_tensors.Image``: a tensor whose class is defined elsewhere."""
+
+
+class Photograph(Image.Image):
+    """As of a plugin of Pillow: an image whose class is defined elsewhere."""
+
+    def __init__(self, image):
+        super().__init__()
+        self.im, self._mode, self._size, self.palette = image.im, image.mode, image.size, image.palette
+
+
 PLAIN = pixels(6, 5, 4)
 COLOUR = pixels(6, 5, 4, 3)
 
@@ -266,6 +284,11 @@ CONTAINERS = {
     "list of bfloat16 tensors": lambda X, _: [torch.from_numpy(image).bfloat16() for image in X.copy()],
     "float16 tensor": lambda X, _: torch.from_numpy(X.copy()).half(),
     "strided tensor": lambda X, _: torch.from_numpy(X.swapaxes(0, 1).copy()).transpose(0, 1),
+    "tensor of a subclass": lambda X, _: torch.from_numpy(X.copy()).as_subclass(Picture),
+    "bfloat16 tensor of a subclass": lambda X, _: torch.from_numpy(X.copy()).bfloat16().as_subclass(Picture),
+    "list of tensors of a subclass": lambda X, _: [torch.from_numpy(image).as_subclass(Picture) for image in X.copy()],
+    "Series of polars": lambda X, _: pl.Series(X.tolist()),
+    "Series of polars with objects": lambda X, _: pl.Series(list(X), dtype=pl.Object),
     "memmap": lambda X, tmp_path: memmap(tmp_path, X),
     "read-only memmap": lambda X, tmp_path: memmap(tmp_path, X, "r"),
     "read-only": lambda X, _: read_only(X),
@@ -300,7 +323,9 @@ def test_every_container_is_read_as_the_plain_array(container, X, tmp_path):
 def contents(X):
     """A digest of all bytes of X, wherever they are."""
     parts = X if isinstance(X, list | tuple) else [X]
-    if isinstance(X, pd.Series) or (isinstance(X, np.ndarray) and X.dtype.hasobject):
+    if isinstance(X, pl.Series):
+        parts = X.to_list()
+    elif isinstance(X, pd.Series) or (isinstance(X, np.ndarray) and X.dtype.hasobject):
         parts = np.asarray(X).ravel().tolist()
     digest = hashlib.sha256()
     for part in parts:
@@ -390,6 +415,39 @@ def test_an_array_has_no_feature_names_and_a_second_fit_forgets_those_of_the_fir
     assert not hasattr(reader, "feature_names_in_")
 
 
+def test_frames_and_arrays_in_turn_give_the_warnings_of_scikit_learn():
+    X = pixels(6, 4)
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    with pytest.warns(UserWarning, match="X has feature names, but Reader was fitted without feature names"):
+        Reader().fit(X).read(frame)
+    with pytest.warns(UserWarning, match="X does not have valid feature names, but Reader was fitted with"):
+        Reader().fit(frame).read(X)
+
+
+def test_what_is_remembered_is_what_remember_sets():
+    frame = pd.DataFrame(pixels(6, 4), columns=list("abcd"))
+    source = read_images(frame)
+    facts = remembered(frame, source)
+    assert facts.keys() == {"image_shape_", "n_features_in_", "feature_names_in_"}
+    estimator = BaseEstimator()
+    remember(estimator, frame, source)
+    assert vars(estimator).keys() == facts.keys()
+    assert remembered(frame.to_numpy(), source).keys() == facts.keys() - {"feature_names_in_"}
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (np.full((2, 3, 3), np.nan), "SomeCNN does not accept missing values"),
+        (np.zeros((0,)), "minimum of 1 is required by SomeCNN"),
+        (pixels(2, 5, 5), "SomeCNN was fitted on X of shape"),
+    ],
+)
+def test_messages_name_the_estimator(X, message):
+    with pytest.raises(ValueError, match=message):
+        read_images(X, expected=ImageShape(3, 3), name="SomeCNN")
+
+
 @pytest.mark.parametrize(
     ("shape", "n_features"), [((5, 64), 64), ((5, 7), 7), ((5, 6, 7), 42), ((5, 6, 7, 3), 126), ((5, 4, 6, 7), 168)]
 )
@@ -415,6 +473,16 @@ def test_pil_images_of_other_modes_raise_naming_the_image_the_mode_and_convert(m
     images = [Image.new("RGB", (5, 6)), Image.new("RGB", (5, 6)), Image.new(mode, (5, 6))]
     with pytest.raises(ValueError, match=rf"X\[2\].*mode '{mode}'.*image\.convert\("):
         read(images)
+
+
+def test_pil_images_of_another_class_are_pil_images():
+    grey, palette = (Photograph(Image.fromarray(PLAIN[0]).convert(mode)) for mode in ("L", "P"))
+    np.testing.assert_array_equal(read([grey])[0], PLAIN[:1])
+    np.testing.assert_array_equal(ImageReader(mode="L").fit_transform([grey]), PLAIN[:1])
+    with pytest.raises(ValueError, match="PIL image of mode 'P'"):
+        read([palette])
+    with pytest.raises(TypeError, match="X is one PIL image"):
+        read(grey)
 
 
 def test_pil_images_from_a_file_are_read(tmp_path):
@@ -556,12 +624,17 @@ UNREADABLE = {
     "list of sparse matrices": ([sparse.csr_matrix(np.eye(4))] * 3, (TypeError, ValueError), "[Ss]parse"),
     "text": ("images.npy", TypeError, "got a str"),
     "bytes": (b"\x89PNG", TypeError, "got a bytes"),
-    "list of paths": (["a.png", "b.png"], ValueError, "strings"),
     "array of text": (np.array([["a", "b"]]), ValueError, "strings"),
     "array of numbers as text": (np.array([[["1", "2"]]]), ValueError, "strings"),
     "array of bytes": (np.array([[b"a", b"b"]]), ValueError, "strings"),
     "objects of text": (np.array([["a", "b"]], dtype=object), ValueError, "could not convert string"),
-    "frame of text": (pd.DataFrame({"a": ["x", "y"], "b": ["z", "w"]}), ValueError, "could not convert string"),
+    "a path": (Path("images.npy"), TypeError, r"got a \w*Path.*ImageReader.*load_image_folder"),
+    "an open file": (io.BytesIO(), TypeError, "got a BytesIO.*ImageReader"),
+    "names of which some are strings": (
+        pd.DataFrame([[1, 2]], columns=["a", 1]),
+        TypeError,
+        "only supported if all input features have string names",
+    ),
     "records": (np.zeros((3, 4), [("red", "u1"), ("green", "u1")]), ValueError, "numeric"),
     "dict": ({"images": [1, 2]}, TypeError, "got a dict"),
     "None": (None, (TypeError, ValueError), "None"),
@@ -574,7 +647,9 @@ UNREADABLE = {
     "frame without columns": (pd.DataFrame(index=[0, 1]), ValueError, r"0 feature\(s\)"),
     "empty polars frame": (pl.DataFrame({"a": []}), ValueError, r"0 sample\(s\)"),
     "list of empty images": ([np.zeros((0, 4))] * 3, ValueError, "0 pixels along axis 1"),
-    "list with a hole": ([np.zeros((4, 4)), None], ValueError, r"X\[1\]"),
+    "list with a hole": ([np.zeros((4, 4)), None], ValueError, r"X\[1\] is not an image like X\[0\]; got None"),
+    "list with a path": ([np.zeros((4, 4)), "a.png"], ValueError, r"X\[1\] is not an image like X\[0\]; got 'a.png'"),
+    "conjugated tensor": (torch.zeros(3, 4, 5, dtype=torch.complex64).conj(), ValueError, "Complex data not supported"),
 }
 
 
@@ -582,6 +657,58 @@ UNREADABLE = {
 def test_what_is_no_image_raises_naming_the_cause(X, error, message):
     with pytest.raises(error, match=message):
         read(X)
+
+
+FILES = {
+    "list": (["a.png", "b.png"], "X holds paths or other text, such as 'a.png',", "takes X."),
+    "tuple": (("a.png", "b.png"), "X holds paths or other text, such as 'a.png',", "takes X."),
+    "list of Path": ([Path("a.png")] * 2, r"X holds paths, such as \w*Path\('a.png'\),", "takes X."),
+    "array": (np.array(["a.png", "b.png"]), "X holds paths or other text, such as 'a.png',", "takes X."),
+    "array of objects": (np.array(["a.png"], object), "X holds paths or other text, such as 'a.png',", "takes X."),
+    "column": (np.array([["a.png"]]), "X holds paths or other text, such as 'a.png',", r"takes X\[:, 0\]."),
+    "lists of one": ([["a.png"]], "X holds paths or other text, such as 'a.png',", r"takes X\[:, 0\]."),
+    "Series": (pd.Series(["a.png"]), "X holds paths or other text, such as 'a.png',", "takes X."),
+    "categories": (pd.Series(["a"], dtype="category"), "X holds paths or other text, such as 'a',", "takes X."),
+    "Series of Path": (pd.Series([Path("a.png")]), "X holds paths, such as", "takes X."),
+    "Series of polars": (pl.Series(["a.png"]), "X holds paths or other text, such as 'a.png',", "takes X."),
+    "frame": (pd.DataFrame({"f": ["a.png"]}), "Column 'f' of X holds paths or other text,", r"takes X\['f'\]."),
+    "frame of two": (pd.DataFrame({"n": [1], "f": ["x"]}), "Column 'f' of X holds paths or", r"takes X\['f'\]."),
+    "frame of polars": (pl.DataFrame({"f": ["a.png"]}), "Column 'f' of X holds paths or", r"takes X\['f'\]."),
+    "bytes": ([b"GIF89a"], "X holds bytes, such as b'GIF89a',", "takes X."),
+    "open files": ([io.BytesIO(b"GIF89a")], "X holds open files, such as <_io.BytesIO", "takes X."),
+}
+
+
+@pytest.mark.parametrize(("X", "what", "way_out"), FILES.values(), ids=FILES.keys())
+def test_files_in_place_of_pixels_raise_naming_the_reader(X, what, way_out):
+    with pytest.raises(
+        ValueError, match=what + r".* but pixels are numbers. ImageReader reads image files.*" + way_out
+    ):
+        CNNClassifier().fit(X, [0] * len(X))
+
+
+@pytest.mark.parametrize("entry", ["array", "list", "PIL image", "array beside a number"])
+@pytest.mark.parametrize("library", [pd, pl], ids=["pandas", "polars"])
+def test_a_frame_with_images_in_its_cells_raises_naming_the_column_which_is_read(library, entry):
+    images = {"list": PLAIN.tolist(), "PIL image": [Image.fromarray(image) for image in PLAIN]}.get(entry, list(PLAIN))
+    column = images if library is pd or entry == "list" else pl.Series(images, dtype=pl.Object)
+    beside = {"label": [1] * len(images)} if "beside" in entry else {}
+    frame = library.DataFrame({**beside, "image": column})
+    with pytest.raises(ValueError, match=r"Column 'image' of X holds a whole image in each row; pass X\['image'\]\."):
+        read(frame)
+    np.testing.assert_array_equal(read(frame["image"])[0], PLAIN)
+
+
+def test_a_column_of_images_in_an_array_raises_with_the_way_out():
+    X = np.fromiter([*PLAIN, None], dtype=object, count=len(PLAIN) + 1)[:-1, None]
+    with pytest.raises(ValueError, match=r"X holds a whole image in each row; pass X\[:, 0\]\."):
+        read(X)
+    np.testing.assert_array_equal(read(X[:, 0])[0], PLAIN)
+
+
+def test_a_frame_whose_column_has_the_name_of_a_method_is_read():
+    X = pixels(6, 4)
+    np.testing.assert_array_equal(read(pd.DataFrame(X, columns=["read", "mode", "getbands", "detach"]))[0], X)
 
 
 @pytest.mark.parametrize("X", [sparse.csr_matrix(np.eye(4)), "text", {"a": 1}, None], ids=lambda X: type(X).__name__)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sklearn_cnn.images import _source
-from sklearn_cnn.images._reading import read_images
+from sklearn_cnn.images._reading import read_again, read_images, remember, remembered
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
@@ -532,46 +532,49 @@ def test_any_memory_layout_gives_the_same_and_is_not_written_to(kind, tmp_path, 
 # As X of an estimator.
 
 
+def fitted_on(X):
+    """An estimator that remembers X."""
+    estimator = ImageAugmenter()
+    remember(estimator, X, read_images(X))
+    return estimator
+
+
 @pytest.mark.parametrize("layout", ["hw", "hwc", "chw"])
 def test_a_source_is_read_as_it_is(layout):
-    source, estimator = make(layout), ImageAugmenter()
-    assert read_images(estimator, source, reset=True) is source
-    assert estimator.image_shape_ == LAYOUTS[layout]
-    assert estimator.n_features_in_ == LAYOUTS[layout].n_values
-    assert read_images(estimator, source[:3], reset=False).shape == source[:3].shape
+    source = make(layout)
+    assert read_images(source) is source
+    assert read_images(source, expected=LAYOUTS[layout]) is source
+    part = source[:3]
+    assert read_again(fitted_on(source), part) is part
 
 
 @pytest.mark.parametrize(("layout", "image_shape"), [("flat", (3, 5, 6)), ("flat hwc", (5, 6, 3))])
 def test_a_source_of_rows_is_read_with_the_image_shape_it_was_made_with(layout, image_shape):
     source = make(layout)
-    assert read_images(ImageAugmenter(), source, reset=True, image_shape=image_shape) is source
+    assert read_images(source, image_shape=image_shape) is source
 
 
 @pytest.mark.parametrize("image_shape", [(9, 10), (6, 5, 3), (2, 15, 3), (3, 5, 6)])
 def test_another_image_shape_than_that_of_the_step_before_is_refused(image_shape):
-    with pytest.raises(ValueError, match=r"the step before it read 5×6×3.*same image_shape"):
-        read_images(ImageAugmenter(), make("flat hwc"), reset=True, image_shape=image_shape)
+    with pytest.raises(ValueError, match=r"^CNN reads X.*the step before it read 5×6×3.*same image_shape"):
+        read_images(make("flat hwc"), image_shape=image_shape, name="CNN")
 
 
 def test_another_place_of_the_channels_than_in_the_step_before_is_refused():
     with pytest.raises(ValueError, match="the step before it read 5×6×3"):
-        read_images(ImageAugmenter(), make("hwc"), reset=True, channels="first")
+        read_images(make("hwc"), channels="first")
 
 
 def test_a_source_of_another_shape_than_at_fit_is_refused():
-    estimator = ImageAugmenter()
-    read_images(estimator, make("hwc"), reset=True)
-    with pytest.raises(ValueError, match="was fitted on X of shape"):
-        read_images(estimator, make("hw"), reset=False)
+    with pytest.raises(ValueError, match="ImageAugmenter was fitted on X of shape"):
+        read_again(fitted_on(make("hwc")), make("hw"))
 
 
 def test_an_empty_source_is_refused():
     with pytest.raises(ValueError, match=r"0 sample\(s\)"):
-        read_images(ImageAugmenter(), make()[:0], reset=True)
+        read_images(make()[:0])
 
 
-def test_a_source_and_an_array_are_read_with_the_same_attributes():
-    read, plain = ImageAugmenter(), ImageAugmenter()
-    read_images(read, make("chw"), reset=True)
-    read_images(plain, pixels("chw"), reset=True)
-    assert vars(read) == vars(plain)
+def test_of_a_source_the_same_is_remembered_as_of_an_array():
+    source, array = make("chw"), pixels("chw")
+    assert remembered(source, read_images(source)) == remembered(array, read_images(array))

@@ -14,8 +14,10 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 
 from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, CNNRegressor, ImageNormalizer
-from sklearn_cnn.architectures._picture import _HATCH, COLOURS, boxes_of, links_of, short
-from sklearn_cnn.architectures._plan import Layer, Plan
+from sklearn_cnn.architectures._boxes import COLOURS, boxes_of, links_of
+from sklearn_cnn.architectures._layer import Layer
+from sklearn_cnn.architectures._picture import HATCH, short
+from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.inspection import ArchitectureDisplay
 
 X, y = load_digits().images[:60].astype(np.float32), load_digits().target[:60]
@@ -143,7 +145,7 @@ def test_counts_are_shortened(number, text):
 @pytest.mark.parametrize("name", [None, "lenet5", "alexnet", "vgg16", "resnet18", "resnet50", "inception"])
 def test_no_row_is_left_out_or_counted_twice(name):
     plan = plan_of(name, (64, 64))
-    boxes = boxes_of(plan)
+    boxes = boxes_of(plan.input_shape, plan.layers)
     assert [row for box in boxes for row in box.rows] == list(plan.layers)
     assert sum(box.n_parameters for box in boxes) == plan.n_parameters
     assert sum(box.n_macs for box in boxes) == plan.n_macs
@@ -205,7 +207,7 @@ def test_a_detour_between_layers_is_drawn_around_those_between():
         ("add", "sum", ("c", "a"), (2, 4, 4)),
     ]
     plan = plan_by_hand(*rows)
-    assert links_of(boxes_of(plan)) == [(0, 1), (1, 2), (1, 4), (2, 3), (3, 4)]
+    assert links_of(boxes_of(plan.input_shape, plan.layers)) == [(0, 1), (1, 2), (1, 4), (2, 3), (3, 4)]
     ax = drawn(plan)
     places = {patch.get_gid(): patch.get_xy()[:, 0] for patch in ax.patches if patch.get_gid()}
     ((left, right),) = ways_around(ax)
@@ -249,7 +251,7 @@ def test_what_is_read_from_another_line_is_named():
 def test_frozen_layers_are_hatched_and_no_others():
     def hatched(plan):
         ax = drawn(plan)
-        lines = [line.get_xdata() for line in ax.lines if line.get_color() == _HATCH and len(line.get_xdata()) == 5]
+        lines = [line.get_xdata() for line in ax.lines if line.get_color() == HATCH and len(line.get_xdata()) == 5]
         boxes = [patch for patch in ax.patches if patch.get_gid()]
         names = [box.get_gid() for box in boxes if any(np.ptp(x) and min(x) == box.get_xy()[0, 0] for x in lines)]
         return ax, names

@@ -48,7 +48,11 @@ def test_a_seed_gives_the_same_draws_and_none_others():
 
 
 @pytest.mark.parametrize(
-    "kind", ["fitted", "network", "fitted network", "pipeline", "fitted pipeline", "search", "frozen"]
+    "kind",
+    [
+        *("fitted", "network", "fitted network", "pipeline", "fitted pipeline", "search", "frozen"),
+        *("frozen pipeline", "frozen search", "pipeline at the end", "pipeline at the beginning", "frozen step"),
+    ],
 )
 def test_the_augmenter_is_found(kind):
     network = CNNClassifier(**SETTINGS, augmenter=AUGMENTER)
@@ -61,6 +65,11 @@ def test_the_augmenter_is_found(kind):
         "fitted pipeline": lambda: pipe.fit(X, y),
         "search": lambda: GridSearchCV(pipe, {"cnnclassifier__dropout": [0.0]}, cv=2).fit(X[:20], y[:20] % 2),
         "frozen": lambda: make_pipeline(FrozenEstimator(network.fit(X, y))),
+        "frozen pipeline": lambda: FrozenEstimator(pipe.fit(X, y)),
+        "frozen search": lambda: FrozenEstimator(GridSearchCV(pipe, {}, cv=2).fit(X[:20], y[:20] % 2)),
+        "pipeline at the end": lambda: make_pipeline("passthrough", pipe),
+        "pipeline at the beginning": lambda: make_pipeline(make_pipeline(AUGMENTER, ImageNormalizer()), network),
+        "frozen step": lambda: make_pipeline(FrozenEstimator(make_pipeline(AUGMENTER).fit(X)), network),
     }[kind]()
     np.testing.assert_array_equal(draw(given, X).draws, DRAWS)
 
@@ -148,6 +157,11 @@ def test_a_network_without_an_augmenter_is_refused(given):
 def test_what_never_augments_is_refused(given):
     with pytest.raises(TypeError, match="an ImageAugmenter is drawn, or a network or pipeline that has one; got"):
         draw(given, X)
+
+
+def test_a_search_without_a_best_estimator_is_refused():
+    with pytest.raises(NotFittedError, match="GridSearchCV"):
+        draw(GridSearchCV(CNNClassifier(augmenter=AUGMENTER), {}), X)
 
 
 @pytest.mark.parametrize("name", ["n_images", "n_draws"])

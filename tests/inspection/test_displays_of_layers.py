@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 
 from sklearn_cnn import CNNClassifier, CNNRegressor, ImageNormalizer
-from sklearn_cnn.architectures._catalog import plan_named
+from sklearn_cnn.architectures._catalog import CatalogNet
 from sklearn_cnn.inspection import FeatureMapDisplay, FilterDisplay, SaliencyDisplay, feature_maps, saliency
 from sklearn_cnn.inspection._layers import field_of
 
@@ -156,14 +156,14 @@ def test_rows_of_patches_come_under_the_filters(colourful):
 @pytest.mark.parametrize("name", ["vgg11", "resnet18", "inception"])
 @pytest.mark.parametrize("side", [32, 224])
 def test_what_a_value_sees_is_what_the_plan_says(name, side):
-    plan = plan_named(name, (3, side, side), 10)
+    plan = CatalogNet(name).plan((3, side, side), 10)
     for row in plan.layers:
         field = field_of(plan, row.name, 0)
         assert (side if field is None else min(field.size, side)) == row.receptive_field[0], row.name
 
 
 def test_a_value_sees_the_pixels_that_it_has_a_gradient_for():
-    plan = plan_named("resnet18", (1, 64, 64), 2)
+    plan = CatalogNet("resnet18").plan((1, 64, 64), 2)
     clf = CNNClassifier(architecture="resnet18", max_epochs=1, random_state=0).fit(np.zeros((4, 64, 64)), [0, 1, 0, 1])
     name = next(row.name for row in plan.layers if row.kind == "sum")
     image = torch.rand(1, 1, 64, 64, requires_grad=True)

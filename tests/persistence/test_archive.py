@@ -40,7 +40,7 @@ from sklearn_cnn import (
     save_model,
 )
 from sklearn_cnn.architectures._build import build_network
-from sklearn_cnn.architectures._catalog import plan_named, smallest_side
+from sklearn_cnn.architectures._catalog import CatalogNet, smallest_side
 from sklearn_cnn.persistence._plans import read_plan, tensor_shapes, write_plan
 from sklearn_cnn.persistence._text import parse
 from tests.persistence.files import members
@@ -212,7 +212,7 @@ def test_weights_are_channels_last_again(tmp_path):
 @pytest.mark.parametrize("name", list_architectures())
 def test_what_a_plan_takes_is_known_without_making_it(name, size, standardize):
     side = max(smallest_side(name), size)
-    plan = plan_named(name, (3, side, side), 7, dropout=0.2, standardize=standardize)
+    plan = CatalogNet(name, dropout=0.2, standardize=standardize).plan((3, side, side), 7)
     text = json.dumps(write_plan(plan)).encode()
     assert read_plan(parse(text, "a plan")) == plan
     state = build_network(plan).state_dict()

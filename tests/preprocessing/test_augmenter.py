@@ -322,7 +322,7 @@ def test_training_on_draws_further_pixels(call):
     assert images_among(np.concatenate(rounds), X) == 0
 
 
-def test_the_fast_loop_trains_on_what_skorchs_sees():
+def test_callbacks_that_look_at_batches_do_not_change_what_is_drawn():
     plain, watched = (make_pipeline(ImageAugmenter(**STRONG), clf) for clf in (small(), recording("loop")))
     assert same_weights(plain.fit(X, y)[-1], watched.fit(X, y)[-1])
 
@@ -509,6 +509,26 @@ def test_names_of_columns_are_kept():
 def test_scikit_learns_own_checks_of_names_and_frames():
     check_set_output_transform("ImageAugmenter", ImageAugmenter())
     check_transformer_get_feature_names_out("ImageAugmenter", ImageAugmenter())
+
+
+def test_a_fit_on_an_array_forgets_the_names_of_a_frame():
+    pd = pytest.importorskip("pandas")
+    rows = np.ones((4, 64))
+    frame = pd.DataFrame(rows, columns=[f"pixel{i}" for i in range(64)])
+    for fit in (ImageAugmenter.fit, ImageAugmenter.fit_transform):
+        augmenter = ImageAugmenter(rotation=10).fit(frame)
+        fit(augmenter, rows)
+        assert vars(augmenter) == vars(ImageAugmenter(rotation=10).fit(rows))
+
+
+@pytest.mark.parametrize("changed", [{"crop": 20}, {"fill_value": 1e300}, {"zoom": (2, 1)}], ids=str)
+@pytest.mark.parametrize("call", ["fit", "fit_transform"])
+def test_a_fit_that_fails_changes_nothing(call, changed):
+    augmenter = ImageAugmenter().fit(np.ones((4, 30, 30))).set_params(**changed)
+    before = vars(augmenter).copy()
+    with pytest.raises(ValueError, match=next(iter(changed))):
+        getattr(augmenter, call)(np.ones((4, 8, 9, 3), np.float32))
+    assert vars(augmenter) == before
 
 
 # Model selection.

@@ -422,7 +422,32 @@ def test_scikit_learns_own_checks_of_names_and_frames():
     check_transformer_get_feature_names_out("ImageNormalizer", ImageNormalizer())
 
 
+def test_a_fit_on_an_array_forgets_the_names_of_a_frame():
+    pd = pytest.importorskip("pandas")
+    X = images_of("rows")
+    normalizer = make(layout="rows").fit(pd.DataFrame(X, columns=[f"pixel{i}" for i in range(25)]))
+    assert "feature_names_in_" in vars(normalizer)
+    assert vars(normalizer.fit(X)).keys() == vars(make(layout="rows").fit(X)).keys()
+
+
 # Errors.
+
+
+@pytest.mark.parametrize("call", ["fit", "fit_transform", "partial_fit"])
+@pytest.mark.parametrize("per", LEARNT)
+def test_a_fit_that_fails_changes_nothing(per, call):
+    X = images_of("hwc")
+    normalizer = ImageNormalizer(per=per).fit(X)
+    before = vars(normalizer).copy()
+    learnt = normalizer._moments.n_images, normalizer._moments.mean.copy()
+    others = X if call == "partial_fit" else images_of("chw")
+    with pytest.raises(ValueError, match="too large"):
+        getattr(normalizer, call)(np.where(others > others.mean(), 1e200, -1e200))
+    assert all(value is before[name] for name, value in vars(normalizer).items()) and len(before) == len(
+        vars(normalizer)
+    )
+    assert normalizer._moments.n_images == learnt[0]
+    np.testing.assert_array_equal(normalizer._moments.mean, learnt[1])
 
 
 @pytest.mark.parametrize("per", PERS)

@@ -19,7 +19,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import sklearn_cnn
 from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, CNNRegressor
-from sklearn_cnn.estimators import _base
+from sklearn_cnn.estimators import _fit
 
 DIGITS = load_digits()
 X, y = DIGITS.images[:80].astype(np.float32), DIGITS.target[:80]
@@ -31,16 +31,6 @@ class EndsEpochs(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         pass
-
-
-class LooksAtBatches(Callback):
-    """Makes skorch's own loop run."""
-
-    def on_batch_end(self, net, **kwargs):
-        pass
-
-
-LOOPS = {"fast": [EndsEpochs()], "skorch": [EndsEpochs(), LooksAtBatches()]}
 
 
 def small(kind="classifier", **parameters):
@@ -60,21 +50,21 @@ def digest(estimator):
     return hashlib.sha256(b"".join(value.numpy().tobytes() for value in values)).hexdigest()
 
 
-BASE, NET = "sklearn_cnn.estimators._base", "sklearn_cnn.training._net"
+BASE, READ, FIT = "sklearn_cnn.estimators._base", "sklearn_cnn.estimators._read", "sklearn_cnn.estimators._fit"
 POINTS = {
-    "images read": f"{BASE}.read_images",
-    "targets read": f"{BASE}.Sample",
-    "pixels surveyed": f"{BASE}.survey",
+    "images read": f"{READ}.read_images",
+    "targets read": f"{READ}.Sample",
+    "pixels surveyed": f"{FIT}.survey",
     "network built": "sklearn_cnn.estimators._network.build_network",
-    "net made": f"{BASE}.make_net",
+    "net made": f"{FIT}.make_net",
     "forward": "sklearn_cnn.architectures._build.ImageNetwork.forward",
     "backward": "torch.Tensor.backward",
     "step": None,  # by a hook of torch
-    "validated": f"{NET}._record_score",
+    "validated": "sklearn_cnn.training._loop._record_score",
     "epoch ended": f"{__name__}.EndsEpochs.on_epoch_end",
-    "trained": f"{BASE}.train",
-    "records made": f"{BASE}.BaseCNN._records",
-    "fit over": f"{BASE}.FitTasks.end_fit",
+    "trained": f"{FIT}.train",
+    "result made": f"{FIT}.plain_history",
+    "fit over": "sklearn_cnn.estimators._base.FitTasks.end_fit",
 }
 """The functions that have just done their work when Ctrl-C comes."""
 
@@ -97,14 +87,13 @@ def ctrl_c_after(target):
         yield
 
 
-@pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", ["fit", "partial_fit", "warm_start"])
 @pytest.mark.parametrize("point", POINTS)
-def test_row_21_ctrl_c_leaves_the_fit_and_the_estimator_as_it_was(point, way, kind, loop):
+def test_row_21_ctrl_c_leaves_the_fit_and_the_estimator_as_it_was(point, way, kind):
     if way == "partial_fit" and point == "validated":
         point = "trained"  # it holds no validation images
-    settings = {"skorch_callbacks": LOOPS[loop], "early_stopping": True, "warm_start": way == "warm_start"}
+    settings = {"skorch_callbacks": [EndsEpochs()], "early_stopping": True, "warm_start": way == "warm_start"}
     estimator, undisturbed = small(kind, **settings), small(kind, **settings)
     for _ in ("not fitted", "fitted"):
         before, weights = dict(vars(estimator)), digest(estimator) if hasattr(estimator, "module_") else None
@@ -120,7 +109,7 @@ def test_row_21_ctrl_c_leaves_the_fit_and_the_estimator_as_it_was(point, way, ki
         assert estimator.loss_curve_ == undisturbed.loss_curve_
 
 
-@pytest.mark.parametrize("target", [f"{BASE}.read_images", POINTS["forward"], f"{BASE}.check_range"])
+@pytest.mark.parametrize("target", [f"{BASE}.read_again", POINTS["forward"], f"{BASE}.check_range"])
 def test_row_21_ctrl_c_in_predict_leaves_an_estimator_that_predicts(target):
     clf = small().fit(X, y)
     expected = clf.predict_proba(X)
@@ -142,10 +131,9 @@ def test_row_21_ctrl_c_leaves_a_feature_extractor_as_it_was():
             assert vars(estimator) == before
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_row_21_early_stopping_of_skorch_ends_a_fit_and_ctrl_c_beside_it_leaves_one(loop):
+def test_row_21_early_stopping_of_skorch_ends_a_fit_and_ctrl_c_beside_it_leaves_one():
     stops = EarlyStopping(monitor="train_loss", patience=2, threshold=1e9, threshold_mode="abs", sink=lambda text: None)
-    clf = small(max_epochs=50, skorch_callbacks=[stops, *LOOPS[loop]])
+    clf = small(max_epochs=50, skorch_callbacks=[stops, EndsEpochs()])
     with ctrl_c_after(POINTS["epoch ended"]), pytest.raises(KeyboardInterrupt):
         clf.fit(X, y)
     assert not hasattr(clf, "module_")
@@ -153,15 +141,15 @@ def test_row_21_early_stopping_of_skorch_ends_a_fit_and_ctrl_c_beside_it_leaves_
 
 
 def test_row_21_ctrl_c_stops_a_search_at_once(monkeypatch):
-    fits, train = [], _base.train
+    fits, train = [], _fit.train
 
     def second_is_interrupted(*args, **kwargs):
         fits.append(1)
         if len(fits) == 2:
             signal.raise_signal(signal.SIGINT)
-        train(*args, **kwargs)
+        return train(*args, **kwargs)
 
-    monkeypatch.setattr(_base, "train", second_is_interrupted)
+    monkeypatch.setattr(_fit, "train", second_is_interrupted)
     search = GridSearchCV(small(), {"max_epochs": [1, 2]}, cv=2)
     with pytest.raises(KeyboardInterrupt):
         search.fit(X, y % 2)
@@ -256,7 +244,7 @@ import torch
 torch.set_num_threads(1)
 from sklearn.datasets import load_digits
 from sklearn_cnn import CNNClassifier
-from sklearn_cnn.estimators import _base
+from sklearn_cnn.estimators import _fit
 
 X, y = load_digits().images[:80], load_digits().target[:80]
 clf = CNNClassifier((4,), max_epochs=1, random_state=0).fit(X, y)
@@ -274,7 +262,7 @@ def train(*args, **kwargs):
     sys.setprofile(come)
     raise KeyboardInterrupt("the first")
 
-_base.train = train
+_fit.train = train
 while last != "the first":
     number, passed = number + 1, 0
     try:

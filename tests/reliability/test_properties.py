@@ -10,7 +10,7 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from sklearn_cnn import CNNClassifier, ImageAugmenter, ImageNormalizer, load_model, save_model
-from sklearn_cnn.estimators import _base
+from sklearn_cnn.estimators import _fit
 from sklearn_cnn.inspection import feature_maps
 from tests.reliability.draws import WRONG, augmentations, images, labels, parameters
 
@@ -31,8 +31,8 @@ def trainings():
     """Grows with every training that begins."""
     begun = []
     with pytest.MonkeyPatch.context() as patched:
-        train = _base.train
-        patched.setattr(_base, "train", lambda *args, **kwargs: (begun.append(1), train(*args, **kwargs))[1])
+        train = _fit.train
+        patched.setattr(_fit, "train", lambda *args, **kwargs: (begun.append(1), train(*args, **kwargs))[1])
         yield begun
 
 

@@ -19,7 +19,6 @@ from skorch.callbacks import Callback
 from sklearn_cnn import CNNClassifier
 from sklearn_cnn.architectures._build import ImageNetwork
 from sklearn_cnn.exceptions import NonFiniteLossError
-from sklearn_cnn.training import _net
 
 DIGITS = load_digits()
 X, y = DIGITS.images[:80].astype(np.float32), DIGITS.target[:80]
@@ -379,10 +378,9 @@ def test_row_20_a_network_that_the_last_step_broke_is_not_kept(name):
     assert digest(clf) == before
 
 
-@pytest.mark.parametrize("loop", [[], [type("Looks", (Callback,), {"on_batch_end": lambda *_, **__: None})()]])
 @pytest.mark.parametrize(("epoch", "batch"), [(1, 1), (1, 5), (2, 3)])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_row_20_a_loss_that_is_not_finite_says_where(value, epoch, batch, loop, monkeypatch):
+def test_row_20_a_loss_that_is_not_finite_says_where(value, epoch, batch, monkeypatch):
     """Injected into a forward pass, of which each epoch has five."""
     forward, passes = ImageNetwork.forward, []
 
@@ -392,7 +390,7 @@ def test_row_20_a_loss_that_is_not_finite_says_where(value, epoch, batch, loop, 
         return outputs * value if len(passes) == 5 * (epoch - 1) + batch else outputs
 
     monkeypatch.setattr(ImageNetwork, "forward", broken)
-    clf = small(lr=0.01, lr_schedule="constant", skorch_callbacks=loop)
+    clf = small(lr=0.01, lr_schedule="constant")
     before = dict(vars(clf))
     with pytest.raises(NonFiniteLossError) as info:
         clf.fit(X, y)
@@ -434,7 +432,7 @@ def test_row_15_weights_whose_sum_overflows_are_scaled():
     assert digest(large) == digest(plain)
 
 
-@pytest.mark.parametrize("step", ["make_net", "train", "survey", "NetworkRecipe", "reseed_dropout"])
+@pytest.mark.parametrize("step", ["make_net", "train", "survey", "recipe_of", "reseed_dropout"])
 def test_row_22_a_failure_at_any_step_leaves_the_earlier_state(step, monkeypatch):
     clf = small().fit(X, y)
     before, state = digest(clf), dict(vars(clf))
@@ -444,7 +442,7 @@ def test_row_22_a_failure_at_any_step_leaves_the_earlier_state(step, monkeypatch
     def fail(*args, **kwargs):
         raise RuntimeError("injected")
 
-    monkeypatch.setattr(f"sklearn_cnn.estimators._base.{step}", fail)
+    monkeypatch.setattr(f"sklearn_cnn.estimators._fit.{step}", fail)
     for estimator, expected in ((clf, state), (fresh, blank)):
         with pytest.raises(RuntimeError, match="injected"):
             estimator.fit(X[:, :7], y)
@@ -516,7 +514,7 @@ def test_row_23_prediction_goes_on_with_smaller_batches_and_one_warning(error, r
 def test_row_23_what_was_predicted_before_memory_ran_out_is_kept(monkeypatch):
     clf = small().fit(X, y)
     expected, sizes = clf.predict_proba(X), []
-    clf._predict_batch_size = 16
+    monkeypatch.setattr("sklearn_cnn.estimators._base.prediction_batch_size", lambda largest_map: 16)
     forward = ImageNetwork.forward
 
     def crowded_later(self, images):
@@ -643,8 +641,3 @@ def test_row_30_without_a_seed_one_number_of_numpys_generator_is_drawn():
     np.random.seed(0)  # noqa: NPY002 - the generator that random_state=None means
     np.random.randint(2**31 - 1)  # noqa: NPY002 - the generator that random_state=None means
     assert after == (np.random.get_state()[1].tolist(), np.random.get_state()[2])  # noqa: NPY002 - the generator that random_state=None means
-
-
-def test_the_loop_that_is_tried_here_is_the_fast_one(monkeypatch):
-    monkeypatch.setattr(_net, "_skorch_epoch", None)
-    small().fit(X, y)

@@ -33,9 +33,10 @@ def make(n=23, **settings):
 def test_an_epoch_has_every_sample_once_with_its_own_target_and_weight():
     images, batches = make(shuffle=torch.Generator().manual_seed(0))
     seen = []
-    for X, y in batches:
+    for X, y, weights in batches:
         np.testing.assert_array_equal(X.numpy()[:, 0], images[y.numpy()])
-        assert y.sample_weight.tolist() == y.tolist()
+        assert weights.dtype == torch.float32
+        assert weights.tolist() == y.tolist()
         seen += y.tolist()
     assert sorted(seen) == list(range(23))
     assert seen != list(range(23))
@@ -44,7 +45,7 @@ def test_an_epoch_has_every_sample_once_with_its_own_target_and_weight():
 def test_each_epoch_has_another_order_and_a_seed_repeats_them():
     def epochs():
         _, batches = make(shuffle=torch.Generator().manual_seed(3))
-        return [[y.tolist() for _, y in batches] for _ in range(3)]
+        return [[batch.targets.tolist() for batch in batches] for _ in range(3)]
 
     first = epochs()
     assert first == epochs()
@@ -54,7 +55,7 @@ def test_each_epoch_has_another_order_and_a_seed_repeats_them():
 def test_without_shuffling_the_rows_come_in_order():
     rows = np.array([3, 4, 7, 8, 20])
     _, batches = make(rows=rows, batch_size=2)
-    assert [y.tolist() for _, y in batches] == [[3, 4], [7, 8, 20]]
+    assert [batch.targets.tolist() for batch in batches] == [[3, 4], [7, 8, 20]]
     assert batches.n_samples == 5
     assert len(batches) == 2
 
@@ -62,16 +63,18 @@ def test_without_shuffling_the_rows_come_in_order():
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
 def test_batches_keep_the_dtype_of_the_images(dtype):
     images = np.zeros((4, 2, 3), dtype=dtype)
-    X, _ = next(iter(Batches(ImageSource(images, ImageShape(2, 3)), torch.zeros(4), None, batch_size=2, device=CPU)))
-    assert X.numpy().dtype == dtype
-    assert X.shape == (2, 1, 2, 3)
+    batches = Batches(ImageSource(images, ImageShape(2, 3)), torch.zeros(4), None, batch_size=2, device=CPU)
+    batch = next(iter(batches))
+    assert batch.images.numpy().dtype == dtype
+    assert batch.images.shape == (2, 1, 2, 3)
+    assert batch.weights is None
 
 
 def test_batches_of_a_read_only_memory_map_are_cut_without_a_warning(tmp_path):
     np.save(tmp_path / "images.npy", np.ones((6, 2, 3), dtype=np.uint8))
     images = np.load(tmp_path / "images.npy", mmap_mode="r")
     batches = Batches(ImageSource(np.asarray(images), ImageShape(2, 3)), torch.zeros(6), None, batch_size=4, device=CPU)
-    assert sum(int(X.sum()) for X, _ in batches) == 36
+    assert sum(int(batch.images.sum()) for batch in batches) == 36
 
 
 def test_the_images_are_not_copied():

@@ -106,16 +106,30 @@ def test_phases_add_up_to_the_epochs(max_epochs, schedule, open_ended):
         assert laid_out == (Phase(max_epochs, "one_cycle"),)
 
 
-def test_the_rate_is_set_before_every_step_and_given_back_at_the_end():
+def test_the_rate_of_every_step_follows_the_curve_and_the_peaks_come_back():
     _, given = parameters()
     optimizer = OptimizerFactory("sgd", momentum=0.0, weight_decay=0.0)(given, lr=2.0)
-    rate = LearningRate(optimizer)
-    rate.begin("cooldown", 4)
+    phase = Phase(2, "cooldown")
+    rate = LearningRate(optimizer, [phase])
     seen = []
-    for _ in range(4):
-        optimizer.step()
-        seen.append({group["lr"] for group in optimizer.param_groups})
+    for epoch in range(2):
+        rate.begin(phase, n_batches=2, epoch=epoch)
+        for _ in range(2):
+            rate.advance()
+            seen.append({group["lr"] for group in optimizer.param_groups})
     assert seen == [{2.0}, {1.5}, {1.0}, {0.5}]
     rate.end()
-    optimizer.step()
     assert {group["lr"] for group in optimizer.param_groups} == {2.0}
+
+
+def test_a_constant_rate_is_left_to_callbacks():
+    _, given = parameters()
+    optimizer = OptimizerFactory("sgd", momentum=0.0, weight_decay=0.0)(given, lr=2.0)
+    phase = Phase(1, "constant")
+    rate = LearningRate(optimizer, [phase])
+    rate.begin(phase, n_batches=2)
+    rate.advance()
+    optimizer.param_groups[0]["lr"] = 0.1
+    rate.advance()
+    rate.end()
+    assert optimizer.param_groups[0]["lr"] == 0.1

@@ -14,7 +14,7 @@ from skorch.callbacks import Callback
 from tqdm import tqdm
 
 from sklearn_cnn import CNNClassifier, ImageNormalizer
-from sklearn_cnn.estimators import _base
+from sklearn_cnn.estimators import _read
 from sklearn_cnn.exceptions import NonFiniteLossError
 from sklearn_cnn.training import _progress
 from sklearn_cnn.training._checkpoint import Checkpoint
@@ -96,7 +96,7 @@ def test_the_bar_of_a_fit_that_goes_on_begins_where_it_stopped(monkeypatch, tmp_
 
     clf = small(max_epochs=4, batch_size=30, checkpoint=tmp_path / "run")  # four batches an epoch
     with monkeypatch.context() as patch:
-        patch.setattr(_base, "Checkpoint", FailsLater)
+        patch.setattr(_read, "Checkpoint", FailsLater)
         with pytest.raises(RuntimeError, match="injected"):
             clf.fit(X, y)
     terminal = stand_in(monkeypatch, Stream(terminal=True))

@@ -1,0 +1,185 @@
+"""Architectures whose network comes as a finished torch module, described by what is known of that module."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sklearn_cnn.architectures._catalog import CATALOG
+from sklearn_cnn.architectures._draft import Draft
+from sklearn_cnn.architectures._plan import Plan
+
+LR_SHARES = {"batch": 1.0, "layer": 0.1, None: 0.02}
+"""What a backbone takes of the usual learning rate, by the kind of normalisation in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleFacts:
+    """What is known of a module after it was run once on a blank image.
+
+    Attributes
+    ----------
+    input_shape : (int, int, int)
+        ``(channels, height, width)`` of that image. What follows is true for this shape alone.
+    output_shape : tuple of int
+        Shape of what the module gives for one image.
+    n_parameters : int
+        Trained numbers.
+    n_macs : int
+        Multiply-adds for one image.
+    exact, needs_two : bool
+        As in `Layer`.
+    normalization : {"batch", "layer"} or None
+        Kind of normalisation in it: by statistics of a batch, only by statistics of each image, or none at all.
+    """
+
+    input_shape: tuple[int, int, int]
+    output_shape: tuple[int, ...]
+    n_parameters: int
+    n_macs: int
+    exact: bool
+    needs_two: bool
+    normalization: Literal["batch", "layer"] | None
+
+    def add_to(self, draft: Draft, name: str, parts: tuple[str, ...] = ()) -> None:
+        """Append the module to a draft, as one layer.
+
+        Raises
+        ------
+        ValueError
+            Where the draft is for images of another shape.
+        """
+        if draft.input_shape != self.input_shape:
+            raise ValueError(
+                f"the module is known for images of shape {self.input_shape} alone, not {draft.input_shape}."
+            )
+        draft.add(
+            name,
+            "module",
+            shape=self.output_shape,
+            n_parameters=self.n_parameters,
+            n_macs=self.n_macs,
+            exact=self.exact,
+            needs_two=self.needs_two,
+            parts=parts,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneNet(ModuleFacts):
+    """A network of torchvision or timm without its last layer, with a head of ours.
+
+    Attributes
+    ----------
+    name : str
+        As in ``architecture=``: ``"torchvision:NAME"`` or ``"timm:NAME"``.
+    dropout : float
+        Probability before the output layer.
+    standardize : bool
+        Whether pixels are standardised first.
+    parts : tuple of str
+        As in `Layer`.
+    size : (int, int)
+        Height and width in pixels of the images that it was made for.
+    mean, std : tuple of float
+        Of the pixels that it was trained on, red, green and blue, where white is 1.
+    """
+
+    name: str
+    dropout: float
+    standardize: bool
+    parts: tuple[str, ...]
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def lr_share(self) -> float:
+        """What it takes of the usual learning rate: that of the same network in the catalog, or of similar ones."""
+        model = self.name.partition(":")[2].partition(".")[0]  # timm writes the weights after a dot
+        same = (entry.lr_share for entry in CATALOG.values() if entry.torchvision == model)
+        return next(same, LR_SHARES[self.normalization])
+
+    def plan(self, input_shape: tuple[int, int, int], n_outputs: int) -> Plan:
+        """Lay the network out. Nothing is made or run.
+
+        Parameters
+        ----------
+        input_shape : (int, int, int)
+            ``(channels, height, width)`` of an image.
+        n_outputs : int
+            Values that the network gives for an image.
+
+        Returns
+        -------
+        Plan
+            The backbone in one row, with its parts as blocks.
+
+        Raises
+        ------
+        ValueError
+            For another input shape than that of the facts.
+        """
+        draft = Draft(input_shape)
+        if self.standardize:
+            draft.standardize()
+        draft.block = "backbone"
+        self.add_to(draft, "backbone", self.parts)
+        draft.block = "head"
+        draft.drop("output_dropout", self.dropout)
+        draft.dense("output", n_outputs, None)
+        mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (self.mean, self.std))
+        return draft.plan(
+            self,
+            f"{self.name}, made for {self.size[0]}×{self.size[1]} pixels of mean {mean} and deviation {std}; "
+            f"of the parameters of layers, only dropout is used",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserNet(ModuleFacts):
+    """A network of the user's own.
+
+    Attributes
+    ----------
+    factory : callable
+        ``(image_shape, n_outputs) -> torch.nn.Module``.
+    standardize : bool
+        Whether pixels are standardised first.
+    """
+
+    factory: Callable[..., Any] = field(repr=False)
+    standardize: bool
+
+    @property
+    def lr_share(self) -> float:
+        """What it takes of the usual learning rate. Nothing is known of how it was made to be trained: a tenth."""
+        return 0.1
+
+    def plan(self, input_shape: tuple[int, int, int], n_outputs: int) -> Plan:
+        """Lay the network out. Nothing is made or run.
+
+        Parameters
+        ----------
+        input_shape : (int, int, int)
+            ``(channels, height, width)`` of an image.
+        n_outputs : int
+            Values that the network gives for an image.
+
+        Returns
+        -------
+        Plan
+            The whole module in one row.
+
+        Raises
+        ------
+        ValueError
+            For another input shape or number of outputs than that of the facts.
+        """
+        if self.output_shape != (n_outputs,):
+            raise ValueError(f"the module gives {self.output_shape[0]} values for an image, not {n_outputs}.")
+        draft = Draft(input_shape)
+        if self.standardize:
+            draft.standardize()
+        draft.block = "network"
+        self.add_to(draft, "network")
+        return draft.plan(self)
