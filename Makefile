@@ -21,7 +21,7 @@ demo: $(VENV)/.stamp-plot
 HANGS := -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 
 test: $(VENV)/.stamp-test
-	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) $(HANGS) --cov --cov-report=term
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist worksteal $(HANGS) --cov --cov-report=term
 
 test-slow: $(VENV)/.stamp-test
 	$(BIN)/python -m pytest -m slow
