@@ -175,9 +175,10 @@ def test_no_private_name_is_imported_from_another_module():
 def house_drawn():
     """Patterns of the modules that docs/design.md draws, as paths within the package."""
     page = (ROOT.parent / "docs" / "design.md").read_text(encoding="utf-8")
-    drawing = re.search(r"^sklearn_cnn/\n((?:  .*\n)+)", page, flags=re.M)[1]
+    drawing = re.search(r"^sklearn_cnn/\n((?:  .*\n)+)", page, flags=re.M)
+    assert drawing, "docs/design.md draws no house"
     room = ""
-    for indent, name in re.findall(r"^( +)(\S+)", drawing, flags=re.M):
+    for indent, name in re.findall(r"^( +)(\S+)", drawing[1], flags=re.M):
         if name.endswith("/"):
             room = name
         elif name.endswith(".py"):
