@@ -17,7 +17,7 @@ $(VENV)/.stamp-%: pyproject.toml
 demo: $(VENV)/.stamp-plot
 	$(BIN)/python examples/plot_quickstart.py
 
-# A test that hangs shows where, and is a failure; the slowest takes 40 s.
+# A test that hangs shows where, and is a failure; the slowest takes 20 s.
 HANGS := -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 
 test: $(VENV)/.stamp-test
