@@ -16,6 +16,7 @@ from sklearn_cnn.images._reading import read_again, read_images, remember, remem
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
+from tests.cases import for_every
 
 N = 40
 LAYOUTS = {
@@ -81,8 +82,8 @@ def each_recipe(request):
     return RECIPES[request.param]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("dtype", DTYPES)
+@for_every("layout", LAYOUTS)
+@for_every("dtype", DTYPES)
 def test_shape_dtype_and_size_are_those_of_the_array(layout, dtype, recipe):
     source = make(layout, recipe, dtype)
     array = np.asarray(source)
@@ -147,8 +148,8 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize("name", PARTS)
-@pytest.mark.parametrize("ellipsis", [False, True])
+@for_every("name", PARTS)
+@for_every("ellipsis", [False, True])
 def test_a_part_is_a_source_with_the_images_of_the_whole(name, ellipsis, recipe):
     key = PARTS[name]
     source = make("chw", recipe)
@@ -455,8 +456,8 @@ def test_a_part_or_a_recipe_is_more_than_an_array():
     assert not make(recipe=())[:].plain
 
 
-@pytest.mark.parametrize("rows", ROWS)
-@pytest.mark.parametrize("layout", LAYOUTS)
+@for_every("rows", ROWS)
+@for_every("layout", LAYOUTS)
 def test_a_tensor_as_base_gives_the_batches_of_an_array(rows, layout, recipe):
     array = make(layout, recipe)
     tensor = ImageSource(torch.from_numpy(pixels(layout)), LAYOUTS[layout], recipe)

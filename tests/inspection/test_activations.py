@@ -59,17 +59,20 @@ def hooked(modules, run):
     return {name: torch.cat(outputs).cpu().numpy() for name, outputs in seen.items()}
 
 
-@pytest.mark.parametrize("architecture", [None, "lenet5", "resnet18", "inception"])
+@pytest.mark.parametrize(
+    "architecture",
+    [None, "resnet18", *(pytest.param(name, marks=pytest.mark.slow) for name in ("lenet5", "inception"))],
+)
 def test_every_row_is_what_a_hook_gives_in_the_shape_of_the_plan(architecture):
-    images = X[:20].repeat(3, 1).repeat(3, 2)
+    images = X[:6].repeat(3, 1).repeat(3, 2)
     settings = SETTINGS if architecture is None else {**ONE_EPOCH, "architecture": architecture}
-    clf = CNNClassifier(**settings).fit(images, y[:20])
+    clf = CNNClassifier(**settings).fit(images, y[:6])
     maps = feature_maps(clf, images)
     assert list(maps) == [row.name for row in clf.plan_.layers]
     expected = hooked(clf.module_.layers, lambda: clf.predict(images))
     for row in clf.plan_.layers:
         np.testing.assert_allclose(maps[row.name], expected[row.name], rtol=1e-4, atol=1e-5, err_msg=row.name)
-        assert maps[row.name].shape == (20, *row.output_shape) and maps[row.name].dtype == np.float32
+        assert maps[row.name].shape == (6, *row.output_shape) and maps[row.name].dtype == np.float32
 
 
 def test_the_last_row_is_what_the_estimator_gives(fitted):

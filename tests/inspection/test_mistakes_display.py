@@ -200,7 +200,7 @@ def test_plot_draws_again_from_the_arrays_kept(fitted):
     np.testing.assert_array_equal(images(again), images(display))
 
 
-@pytest.mark.parametrize("n_images", [1, 2, 5, 16, 30])
+@pytest.mark.parametrize("n_images", [1, 5, pytest.param(30, marks=pytest.mark.slow)])
 def test_nothing_is_cut_off(fitted, n_images):
     for order in ("wrong", "uncertain"):
         display = draw(fitted, X, y, n_images=n_images, order=order)

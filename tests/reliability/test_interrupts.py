@@ -87,8 +87,14 @@ def ctrl_c_after(target):
         yield
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("way", ["fit", "partial_fit", "warm_start"])
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    [
+        *(("classifier", way) for way in ("fit", "partial_fit", "warm_start")),
+        ("regressor", "fit"),
+        *(pytest.param("regressor", way, marks=pytest.mark.slow) for way in ("partial_fit", "warm_start")),
+    ],
+)
 @pytest.mark.parametrize("point", POINTS)
 def test_row_21_ctrl_c_leaves_the_fit_and_the_estimator_as_it_was(point, way, kind):
     if way == "partial_fit" and point == "validated":
