@@ -631,11 +631,6 @@ UNREADABLE = {
     "objects of text": (np.array([["a", "b"]], dtype=object), ValueError, "could not convert string"),
     "a path": (Path("images.npy"), TypeError, r"got a \w*Path.*ImageReader.*load_image_folder"),
     "an open file": (io.BytesIO(), TypeError, "got a BytesIO.*ImageReader"),
-    "names of which some are strings": (
-        pd.DataFrame([[1, 2]], columns=["a", 1]),
-        TypeError,
-        "only supported if all input features have string names",
-    ),
     "records": (np.zeros((3, 4), [("red", "u1"), ("green", "u1")]), ValueError, "numeric"),
     "dict": ({"images": [1, 2]}, TypeError, "got a dict"),
     "None": (None, (TypeError, ValueError), "None"),
@@ -710,6 +705,11 @@ def test_a_column_of_images_in_an_array_raises_with_the_way_out():
 def test_a_frame_whose_column_has_the_name_of_a_method_is_read():
     X = pixels(6, 4)
     np.testing.assert_array_equal(read(pd.DataFrame(X, columns=["read", "mode", "getbands", "detach"]))[0], X)
+
+
+def test_names_of_which_some_are_strings_are_refused_before_anything_is_remembered():
+    with pytest.raises(TypeError, match="only supported if all input features have string names"):
+        read_images(pd.DataFrame([[1, 2]], columns=["a", 1]))
 
 
 @pytest.mark.parametrize("X", [sparse.csr_matrix(np.eye(4)), "text", {"a": 1}, None], ids=lambda X: type(X).__name__)

@@ -233,7 +233,7 @@ def test_several_labels_or_numbers_an_image_are_refused_in_words():
 
 
 def test_a_regressor_has_no_doubts():
-    with pytest.raises(ValueError, match="a regressor has not; use order='wrong'"):
+    with pytest.raises(ValueError, match="a regressor does not have; use order='wrong'"):
         draw(CNNRegressor(**SETTINGS).fit(X[:60], y[:60] * 1.0), X, y, order="uncertain")
 
 

@@ -302,7 +302,7 @@ def test_maps_that_the_output_does_not_depend_on_are_refused():
             return out
 
     clf = CNNClassifier(architecture=Aside, max_epochs=1).fit(X, y)
-    with pytest.raises(ValueError, match=r"those of 'network.aside', and the output does not depend on them"):
+    with pytest.raises(ValueError, match=r"those of 'network.aside', but the output does not depend on them"):
         saliency(clf, X)
 
 
@@ -387,9 +387,9 @@ def test_without_a_convolution_there_is_no_grad_cam(flat):
 
 
 def test_what_has_no_output_is_refused(fitted):
-    with pytest.raises(TypeError, match="saliency is of an output, and a CNNFeatureExtractor has none"):
+    with pytest.raises(TypeError, match="saliency explains an output, and a CNNFeatureExtractor has none"):
         saliency(CNNFeatureExtractor(fitted).fit(X), X)
-    with pytest.raises(TypeError, match="an estimator of this package is looked at"):
+    with pytest.raises(TypeError, match="inspection needs an estimator of this package"):
         saliency(LogisticRegression(), X)
     with pytest.raises(NotFittedError):
         saliency(CNNClassifier(), X)
