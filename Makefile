@@ -59,7 +59,7 @@ peers: $(VENV)-peers/.stamp
 bench: $(VENV)/.stamp-plot $(VENV)-peers/.stamp
 	@test -n "$(DATA)" || { echo "say where the idx files of MNIST are: make bench DATA=FOLDER"; exit 2; }
 	mkdir -p benchmarks/results
-	cd benchmarks && for script in imports memory search scaling limits; do \
+	cd benchmarks && for script in imports memory search scaling limits busy; do \
 		$(abspath $(BIN))/python $$script.py --json results/$$script.json || exit 1; done
 	cd benchmarks && $(abspath $(BIN))/python overhead.py "$(abspath $(DATA))" --threads 1 --json results/overhead.json
 	cd benchmarks && $(abspath $(BIN))/python throughput.py "$(abspath $(DATA))" --json results/throughput.json \

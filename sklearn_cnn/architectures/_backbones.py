@@ -14,7 +14,7 @@ from sklearn_cnn._random import global_draws
 from sklearn_cnn.architectures._catalog import entry_of
 
 _NORMALIZED_INSIDE = ("googlenet", "inception_v3")
-"""Networks of torchvision whose own first step undoes the usual normalisation: their weights are for ±1."""
+"""Networks of torchvision that undo the usual normalisation first: their weights are for pixels from -1 to 1."""
 
 
 def is_backbone(architecture: Any) -> bool:
@@ -24,7 +24,7 @@ def is_backbone(architecture: Any) -> bool:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network without its last layer.
+    """A network of torchvision or timm without its last layer.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Backbone:
 
 
 def make_backbone(name: str, n_channels: int, seed: int, *, download: bool = False) -> Backbone:
-    """Have torchvision or timm make a network, and take its last layer off.
+    """Let torchvision or timm make a network, and remove its last layer.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def make_backbone(name: str, n_channels: int, seed: int, *, download: bool = Fal
     seed : int
         Seed of its first weights.
     download : bool, default=False
-        Whether to fetch the library's own weights; the network then takes three channels.
+        Whether to download the weights of the library. The network then takes three channels.
 
     Returns
     -------
@@ -67,11 +67,11 @@ def make_backbone(name: str, n_channels: int, seed: int, *, download: bool = Fal
     Raises
     ------
     ImportError
-        Without the library, which the extra ``pretrained`` brings.
+        Without the library, which the extra ``pretrained`` installs.
     ValueError
-        For an unknown name; the nearest are listed.
+        For an unknown name. The message lists similar names.
     OSError
-        Where weights cannot be fetched.
+        Where weights cannot be downloaded.
     """
     library, _, model = name.partition(":")
     makers = {"torchvision": _of_torchvision, "timm": _of_timm}
@@ -96,7 +96,7 @@ def _of_torchvision(name: str, model: str, n_channels: int, download: bool) -> B
     presets = models.get_model_weights(model).DEFAULT.transforms()
     settings, mean, std = {}, tuple(presets.mean), tuple(presets.std)
     if model in _NORMALIZED_INSIDE:
-        # Trained weights come with auxiliary heads, so that they cannot be left out beforehand.
+        # Trained weights include auxiliary heads, so a network that downloads them must have these heads too.
         settings = {"init_weights": False, "transform_input": False, **({} if download else {"aux_logits": False})}
         mean = std = (0.5, 0.5, 0.5)
     with _fetching(name, download):
@@ -113,14 +113,14 @@ def _of_torchvision(name: str, model: str, n_channels: int, download: bool) -> B
 
 
 def catalog_weights(name: str) -> dict[str, torch.Tensor]:
-    """Fetch the weights that torchvision offers for a network of the catalog.
+    """Download the weights that torchvision has for a network of the catalog.
 
     Raises
     ------
     ValueError
         Where it has none.
     OSError, ImportError
-        Where they, or torchvision, cannot be had.
+        Where the download fails, or torchvision is not installed.
     """
     models = import_optional(
         "torchvision.models", package="torchvision", extra="pretrained", purpose=f"weights='default' of {name!r}"
@@ -143,7 +143,7 @@ def _take_last_layer_off(name: str, module: nn.Module) -> None:
 
 
 def _take_channels(module: nn.Module, n_channels: int) -> None:
-    """Let the first convolution take another number of channels; its weights are drawn anew."""
+    """Replace the first convolution by one for another number of channels, with newly drawn weights."""
     name, conv = next((name, part) for name, part in module.named_modules() if isinstance(part, nn.Conv2d))
     parent, _, attribute = name.rpartition(".")
     new = nn.Conv2d(
@@ -164,7 +164,7 @@ def _fetching(name: str, download: bool) -> Iterator[None]:
     except Exception as error:
         if not download:
             raise
-        # Each library, and each of its ways to the network, has errors of its own.
+        # Each library raises errors of its own.
         raise OSError(
             f"weights='default': those of {name!r} could not be fetched ({type(error).__name__}: {error}); where there "
             f"is no network, pass a file, weights=PATH."

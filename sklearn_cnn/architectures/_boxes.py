@@ -16,33 +16,33 @@ COLOURS = {
     "block of layers": "#56B4E9",
     "ready-made": "#D55E00",
 }
-"""What a box is, and its colour: those of Okabe and Ito, which colour-blind readers can tell apart."""
+"""The sorts of boxes and their colours, those of Okabe and Ito, which colour-blind readers can tell apart."""
 
-_MOST_LAYERS = 18  # with more, a block is one box
+_MOST_LAYERS = 18  # a network with more has one box a block
 
 
 @dataclass(frozen=True)
 class Box:
-    """One or more rows of a plan, drawn as one box.
+    """One or more layers, drawn as one box.
 
     Attributes
     ----------
     name : str
-        Of its first row, or of its block.
+        Name of its first layer, or of its block.
     sort : str
-        What it is, one of ``COLOURS``.
+        One of ``COLOURS``.
     rows : tuple of Layer
-        Those in it; the image has those before the first box.
+        The layers in it. The box of the image has those that come before the first box.
     folded : tuple of Layer
-        Those of them that are only written below it.
+        Those of them that are only written below the box.
     output_shape : tuple of int
         ``(channels, height, width)``, or ``(n_features,)``.
     branches : tuple of int
-        Channels of the parallel branches in it, if there are such.
+        Channels of each parallel branch in it, if there are branches.
     skips : bool
-        Whether a sum in it takes a way around other layers of it.
+        Whether it has a residual connection.
     frozen : bool
-        Whether training leaves it as it is.
+        Whether training leaves it unchanged.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Box:
 
     @property
     def sides(self) -> tuple[int, int, int]:
-        """Channels, height and width; a vector has one pixel."""
+        """Channels, height and width. A vector is drawn as a map of one pixel."""
         channels, height, width = (*self.output_shape, 1, 1)[:3]
         return channels, height, width
 
@@ -129,7 +129,7 @@ def _box(block: str, rows: list[Layer]) -> Box:
 
 
 def links_of(boxes: list[Box]) -> list[tuple[int, int]]:
-    """Which box reads which: pairs of their numbers, the source first; names of no row are passed over."""
+    """Which box is an input of which: pairs of their numbers, the source first. Unknown names are left out."""
     home = {row.name: number for number, box in enumerate(boxes) for row in box.rows} | {"input": 0}
     pairs = {
         (home.get(name, number), number) for number, box in enumerate(boxes) for row in box.rows for name in row.reads

@@ -1,7 +1,7 @@
-"""A plan becomes a torch module."""
+"""The torch module of a plan: building it, drawing its first weights, running it."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,38 +12,38 @@ from sklearn_cnn.architectures._kinds import KINDS, Shape
 from sklearn_cnn.architectures._layer import Layer
 from sklearn_cnn.architectures._plan import Plan
 
-# Gains that keep the variance of a signal through a layer: He et al. 2015, arXiv:1502.01852,
-# for the rectifiers; Glorot and Bengio 2010 for the rest.
+# Gains that keep the variance of a signal from layer to layer: He et al. 2015, arXiv:1502.01852, for the rectifiers;
+# Glorot and Bengio 2010 for the others.
 _GAINS = {"relu": 2**0.5, "leaky_relu": 2**0.5, "elu": 2**0.5, "gelu": 2**0.5, "silu": 2**0.5, "tanh": 5 / 3}
 
 
 class ImageNetwork(nn.Module):
-    """Images in, logits out.
+    """The network of a plan: images in, logits out.
 
-    The forward pass takes images as they are stored, ``(n, c, h, w)`` of any real dtype, and gives
-    ``(n, n_outputs)`` in the dtype of the weights, whatever the precision of the computation.
+    The forward pass takes images ``(n, c, h, w)`` of any real dtype. It returns ``(n, n_outputs)`` in the dtype of the
+    weights, whatever the precision of the computation.
 
-    Rows that the plan calls frozen keep their weights, and their statistics of batches, in training too.
+    Layers that are frozen in the plan keep their weights and batch statistics in training.
 
     Parameters
     ----------
     plan : Plan
         The layers to build.
     module : torch.nn.Module or None, default=None
-        The module of a row that comes ready made.
+        The module of the ready-made layer, if the plan has one.
 
     Attributes
     ----------
     layers : torch.nn.ModuleDict
-        One module a row of the plan, by its name.
+        The module of each layer, by the layer's name.
     training_dtype : torch.dtype or None
-        Where this is ``torch.bfloat16``, training computes under autocast; prediction never does.
+        With ``torch.bfloat16`` training computes under autocast. Prediction never does.
     ready_made : list of str
-        Rows that are modules of others.
+        Names of ready-made layers.
     seed, n_draws : int
-        Where the random draws of those start, and how many times they drew.
+        Seed of the random draws of these, and how many times they were run in training since it was set.
     starts_behind : str or None
-        A row whose maps `forward` is given, in place of images.
+        Name of a layer. If set, `forward` takes the output of this layer in place of images.
     """
 
     def __init__(self, plan: Plan, module: nn.Module | None = None) -> None:
@@ -64,17 +64,14 @@ class ImageNetwork(nn.Module):
         for name in self._frozen:
             self.get_submodule(name).requires_grad_(False)
         self._shapes = {"input": plan.input_shape, **{layer.name: layer.output_shape for layer in plan.layers}}
-        self._reads = {layer.name: layer.reads for layer in plan.layers}
-        last_read = {source: layer.name for layer in plan.layers for source in layer.reads}
-        self._done_with = {name: [s for s, reader in last_read.items() if reader == name] for name in self._reads}
-        self._exact = {layer.name for layer in plan.layers if layer.exact}
+        self._steps = _steps(plan)
         self.ready_made = [layer.name for layer in plan.layers if layer.ready_made]
         self.seed, self.n_draws = 0, 0
         self.training_dtype: torch.dtype | None = None
         self.starts_behind: str | None = None
 
     def train(self, mode: bool = True) -> Self:
-        """Switch between training and evaluation; frozen rows stay in evaluation."""
+        """Switch between training and evaluation. Frozen layers always stay in evaluation mode."""
         super().train(mode)
         for name in self._frozen:
             self.get_submodule(name).eval()
@@ -83,7 +80,7 @@ class ImageNetwork(nn.Module):
     def _freeze_parts(self, layer: Layer) -> None:
         modules = [name for part in layer.frozen_parts for name in part.split("+")]
         self._frozen += [f"layers.{layer.name}.{name}" for name in modules]
-        # What belongs to no part, such as the position of a patch, comes before the first one.
+        # Parameters outside of all parts, such as positions of patches, come before the first part: frozen too.
         of_parts = tuple(f"{name}." for part in layer.parts for name in part.split("+"))
         for name, parameter in self.layers[layer.name].named_parameters():
             if not name.startswith(of_parts):
@@ -105,14 +102,14 @@ class ImageNetwork(nn.Module):
         return self._run(images, self.starts_behind or "input", None)
 
     def maps(self, images: Tensor, name: str) -> Tensor:
-        """Compute what a row gives for images.
+        """Compute the output of one layer.
 
         Parameters
         ----------
         images : Tensor of shape (n, c, h, w)
             Pixels of any real dtype.
         name : str
-            Name of the row.
+            Name of the layer.
 
         Returns
         -------
@@ -122,42 +119,76 @@ class ImageNetwork(nn.Module):
         return self._run(images, "input", name)
 
     def _run(self, x: Tensor, start: str, stop: str | None) -> Tensor:
-        """From behind the row `start`, up to the row `stop` or the last."""
+        """Run the layers after `start`, up to `stop` or to the last one. `x` is the output of `start`."""
         dtype = next(self.parameters()).dtype
         x = x.to(dtype)
-        if start != "input":  # features are kept as maps of one pixel
+        if start != "input":  # features may come as maps of one pixel
             x = x.reshape(len(x), *self._shapes[start])
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         if stop == start:
             return x
-        names = list(self.layers)
-        first = 0 if start == "input" else names.index(start) + 1
         autocast = self.training and self.training_dtype is not None
-        # No cache of cast weights: it lives until the outermost autocast ends, which may be the caller's, and
-        # would then feed every step the weights of the first.
+        # Without the cache of cast weights: the cache lives until the outermost autocast ends. Inside an autocast of
+        # the caller, every step would compute with the weights of the first step.
         with torch.autocast(x.device.type, self.training_dtype, enabled=autocast, cache_enabled=False):
             outputs = {start: x}
-            for name in names[first:]:
-                sources = [outputs[source] for source in self._reads[name]]
-                if autocast and name in self._exact:
-                    with torch.autocast(x.device.type, enabled=False), self._draws_of(name, x.device):
-                        outputs[name] = x = self.layers[name](*[source.to(dtype) for source in sources])
-                else:
-                    with self._draws_of(name, x.device):
-                        outputs[name] = x = self.layers[name](*sources)
-                if name == stop:
+            modules = self.layers
+            first = 0 if start == "input" else list(modules).index(start) + 1
+            for step in self._steps[first:]:
+                sources = [outputs[source] for source in step.reads]
+                x = self._run_apart(step, sources) if step.apart and self.training else modules[step.name](*sources)
+                if step.name == stop:
                     break
-                for source in self._done_with[name]:
-                    del outputs[source]  # a map nobody reads any more is given back
+                outputs[step.name] = x
+                for source in step.done_with:
+                    del outputs[source]  # free a map that no further layer reads
         return x.to(dtype)
 
-    def _draws_of(self, name: str, device: torch.device) -> AbstractContextManager[None]:
-        """Dropout of a ready-made module draws from torch's global generators: lend it seeded ones."""
-        if not self.training or name not in self.ready_made:
+    def _run_apart(self, step: "_Step", sources: list[Tensor]) -> Tensor:
+        """Run a layer in training that is not computed under autocast, or whose random draws are seeded."""
+        device, exact = sources[0].device, step.exact and self.training_dtype is not None
+        with self._draws_of(step, device):
+            if not exact:
+                return self.layers[step.name](*sources)
+            dtype = next(self.parameters()).dtype
+            with torch.autocast(device.type, enabled=False):
+                return self.layers[step.name](*[source.to(dtype) for source in sources])
+
+    def _draws_of(self, step: "_Step", device: torch.device) -> AbstractContextManager[None]:
+        """Seed the global generators for a ready-made module: its dropout draws from them."""
+        if not step.ready_made:
             return nullcontext()
         self.n_draws += 1
         return global_draws(generator(self.seed, self.n_draws).initial_seed(), device)
+
+
+class _Step(NamedTuple):
+    """What the forward pass needs to know of a layer; asked for in every batch, so worked out once."""
+
+    name: str
+    reads: tuple[str, ...]
+    done_with: tuple[str, ...]
+    """Layers whose outputs no further layer reads."""
+    exact: bool
+    ready_made: bool
+    apart: bool
+    """Whether it is exact or ready-made."""
+
+
+def _steps(plan: Plan) -> tuple[_Step, ...]:
+    last_read = {source: layer.name for layer in plan.layers for source in layer.reads}
+    return tuple(
+        _Step(
+            layer.name,
+            tuple(layer.reads),
+            tuple(source for source, reader in last_read.items() if reader == layer.name),
+            layer.exact,
+            layer.ready_made,
+            layer.exact or layer.ready_made,
+        )
+        for layer in plan.layers
+    )
 
 
 def build_network(plan: Plan, module: nn.Module | None = None) -> ImageNetwork:
@@ -168,14 +199,14 @@ def build_network(plan: Plan, module: nn.Module | None = None) -> ImageNetwork:
     plan : Plan
         The layers.
     module : torch.nn.Module or None, default=None
-        The module of a row that comes ready made.
+        The module of the ready-made layer, if the plan has one.
 
     Returns
     -------
     ImageNetwork
         The module, on the CPU, in float32.
     """
-    # Device and dtype are said everywhere: torch has defaults for both that the caller may have changed.
+    # Device and dtype are stated everywhere: the caller may have changed torch's defaults.
     return ImageNetwork(plan, module).float().to(memory_format=torch.channels_last)
 
 
@@ -204,8 +235,8 @@ def tensor_shapes(plan: Plan) -> dict[str, Shape]:
 def initialize(network: ImageNetwork, plan: Plan, generator: torch.Generator) -> None:
     """Draw the first weights of a network.
 
-    Normal with variance ``gain² / fan_in`` (He et al. 2015, arXiv:1502.01852; the gain is that of the
-    activation which follows), biases zero.
+    Weights are normal with variance ``gain² / fan_in`` (He et al. 2015, arXiv:1502.01852), where the gain is that of
+    the activation that follows. Biases are zero.
 
     Parameters
     ----------
@@ -214,7 +245,7 @@ def initialize(network: ImageNetwork, plan: Plan, generator: torch.Generator) ->
     plan : Plan
         The layers.
     generator : torch.Generator
-        Source of the draws.
+        Source of the random numbers.
     """
     for layer in plan.layers:
         if not KINDS[layer.kind].drawn:
@@ -223,7 +254,7 @@ def initialize(network: ImageNetwork, plan: Plan, generator: torch.Generator) ->
         weight = module.weight
         assert isinstance(weight, Tensor)
         gain = _GAINS.get(layer.activation or "", 1.0)
-        # Drawn in the default layout, so that the values do not depend on how the weight is stored.
+        # Drawn in the default memory layout, so that the values do not depend on the layout of the weight.
         draw = torch.randn(weight.shape, generator=generator, dtype=weight.dtype, device="cpu")
         with torch.no_grad():
             weight.copy_(draw.mul_(gain / weight[0].numel() ** 0.5))
@@ -232,7 +263,7 @@ def initialize(network: ImageNetwork, plan: Plan, generator: torch.Generator) ->
 
 
 def reseed_dropout(network: nn.Module, generator: torch.Generator) -> None:
-    """Give every dropout layer, and all ready-made modules together, a seed of its own.
+    """Give each dropout layer a new seed, and one to all ready-made modules of a network together.
 
     Parameters
     ----------

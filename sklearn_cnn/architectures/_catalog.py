@@ -1,4 +1,4 @@
-"""The classic networks by name: where they come from, and what their weights are for."""
+"""The catalog: classic networks by name."""
 
 import difflib
 from collections.abc import Callable
@@ -10,7 +10,8 @@ from sklearn_cnn.architectures._draft import Draft
 from sklearn_cnn.architectures._plan import Plan
 
 SMALL = 64
-"""Pixels below which an image is small: the first layers, made for photographs of 224×224, then keep its resolution."""
+"""Images below this many pixels a side are small. First layers made for photographs of 224×224 pixels would reduce
+them to almost nothing, so they keep the resolution of small images instead."""
 
 
 @dataclass(frozen=True)
@@ -24,17 +25,17 @@ class Entry:
     paper : str
         Where it was introduced.
     lay_out : callable
-        ``(draft, small, dropout)``: adds all rows but the output layer.
+        ``(draft, small, dropout)``: adds all layers but the output layer.
     has_dropout : bool
-        Whether the parameter ``dropout`` counts.
+        Whether it uses the parameter ``dropout``.
     adapts : bool
-        Whether small images have other first layers, which other images' weights do not fit.
+        Whether small images get other first layers. Weights that were trained on large images do not fit these.
     lr_share : float
-        What it takes of the usual learning rate: deep networks without normalisation train at small ones alone.
+        Its share of the usual learning rate. Deep networks without normalisation train at small rates only.
     torchvision : str or None
-        The name of torchvision's network, whose weights fit.
+        Name of torchvision's network with the same layers, whose weights fit.
     mean, std : tuple of float
-        Of the pixels that those weights were trained on, red, green and blue, where white is 1.
+        Mean and deviation of the pixels that those weights were trained on: red, green and blue, where white is 1.
     """
 
     name: str
@@ -54,7 +55,7 @@ def entry_of(name: str) -> Entry:
     Raises
     ------
     ValueError
-        For an unknown name; the nearest are listed.
+        For an unknown name. The message lists similar names.
     """
     if name in CATALOG:
         return CATALOG[name]
@@ -88,7 +89,7 @@ class CatalogNet:
 
     @property
     def lr_share(self) -> float:
-        """What it takes of the usual learning rate."""
+        """Its share of the usual learning rate."""
         return self.entry.lr_share
 
     def plan(self, input_shape: tuple[int, int, int], n_outputs: int) -> Plan:

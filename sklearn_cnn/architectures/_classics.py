@@ -11,7 +11,7 @@ from sklearn_cnn.architectures._layer import Sides
 
 
 class ImageTooSmallError(ValueError):
-    """A network leaves nothing of an image."""
+    """An image is too small for the layers of a network."""
 
 
 def _around(pixels: int) -> Sides:
@@ -30,7 +30,7 @@ def _conv(
     activation: str = "relu",
     reads: str | None = None,
 ) -> str:
-    """Convolution, then normalisation where `norm` (its epsilon) is given, then activation."""
+    """Add a convolution, a normalisation if `norm` (its epsilon) is given, and an activation."""
     if draft.span_exceeds((kernel, kernel), _around(padding), (1, 1)):
         raise ImageTooSmallError
     draft.conv(
@@ -53,7 +53,7 @@ def _pool(draft: Draft, name: str, kind: str, window: int, stride: int, *, paddi
 
 
 def _at_most(draft: Draft, side: int) -> None:
-    """Average maps that are larger down to a side, so that the dense layers behind them stay of one size."""
+    """Average larger maps down to this side, so that the size of the next dense layer does not depend on the image."""
     channels, height, width = draft.shape_of()
     if height > side or width > side:
         shape = (channels, min(height, side), min(width, side))
@@ -61,7 +61,7 @@ def _at_most(draft: Draft, side: int) -> None:
 
 
 def lenet5(draft: Draft, small: bool, dropout: float) -> None:
-    # The paper sets digits of 28×28 into a field of 32×32.
+    # The paper pads digits of 28×28 pixels to 32×32.
     margin = 2 if min(draft.input_shape[1:]) < 32 else 0
     for number, (filters, padding) in enumerate([(6, margin), (16, 0)], start=1):
         draft.block = f"block{number}"
@@ -130,7 +130,7 @@ def resnet(n_units: tuple[int, ...], *, bottleneck: bool) -> Callable[[Draft, bo
 
 def _residual_unit(draft: Draft, name: str, width: int, stride: int, *, bottleneck: bool) -> None:
     source, channels = draft.last, draft.shape_of()[0]
-    # (filters, kernel, stride). The stride of a bottleneck is on its 3×3 convolution, as has become usual.
+    # (filters, kernel, stride). A bottleneck has its stride in the 3×3 convolution, as later versions do.
     table = (
         [(width, 1, 1), (width, 3, stride), (4 * width, 1, 1)] if bottleneck else [(width, 3, stride), (width, 3, 1)]
     )
@@ -155,7 +155,7 @@ def _residual_unit(draft: Draft, name: str, width: int, stride: int, *, bottlene
     draft.activate(f"{name}_relu", "relu")
 
 
-# Filters of each module's branches: 1×1; 1×1 then 3×3; 1×1 then "5×5"; 1×1 behind a pool.
+# Filters of the branches of each module: 1×1; 1×1 and 3×3; 1×1 and "5×5"; 1×1 after a pool.
 _INCEPTION = {
     "3a": (64, 96, 128, 16, 32, 32),
     "3b": (128, 128, 192, 32, 96, 64),
@@ -170,7 +170,7 @@ _INCEPTION = {
 
 
 def inception(draft: Draft, small: bool, dropout: float) -> None:
-    eps = 1e-3  # as the batch-normalised network has it
+    eps = 1e-3  # as in torchvision, whose weights fit
     draft.block = "stem"
     if small:
         _conv(draft, "stem1", 64, 3, padding=1, norm=eps)
@@ -199,7 +199,7 @@ def _inception_module(draft: Draft, name: str, filters: tuple[int, ...], eps: fl
     branches = [_conv(draft, f"{name}_1x1", one, 1, norm=eps, reads=source)]
     for label, reduced, wide in (("3x3", reduced3, three), ("5x5", reduced5, five)):
         _conv(draft, f"{name}_{label}_reduce", reduced, 1, norm=eps, reads=source)
-        # The branch of 5×5 filters has 3×3 ones, as in the weights that everyone uses.
+        # The branch named 5×5 has filters of 3×3, as in the weights that everyone uses.
         branches.append(_conv(draft, f"{name}_{label}", wide, 3, padding=1, norm=eps))
     draft.pool(f"{name}_pool", "max", (3, 3), (1, 1), padding=1, ceil=True, reads=source)
     branches.append(_conv(draft, f"{name}_pooled", pooled, 1, norm=eps))

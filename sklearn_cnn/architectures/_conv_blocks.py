@@ -65,7 +65,7 @@ class ConvNet:
 
     @property
     def lr_share(self) -> float:
-        """What it takes of the usual learning rate: all of it."""
+        """Its share of the usual learning rate: all of it."""
         return 1.0
 
     def plan(self, input_shape: tuple[int, int, int], n_outputs: int) -> Plan:

@@ -1,7 +1,7 @@
 """Output sizes of convolutions and pools, in whole numbers and without torch.
 
 The arithmetic is that of Dumoulin and Visin, "A guide to convolution arithmetic for
-deep learning", 2016, arXiv:1603.07285. All functions speak of one axis.
+deep learning", 2016, arXiv:1603.07285. Each function is for one axis.
 """
 
 
@@ -20,7 +20,7 @@ def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilat
     kernel, stride, dilation : int
         Settings of the window.
     padding : int
-        Pixels added in total, both sides together.
+        Pixels added on both sides together.
 
     Returns
     -------
@@ -32,16 +32,16 @@ def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilat
 
 
 def same_padding(kernel: int, dilation: int = 1) -> tuple[int, int]:
-    """Pixels before and after that keep the size at stride 1, and give ``ceil(n / s)`` at stride s.
+    """Padding before and after a map that keeps its size at stride 1, and gives ``ceil(n / s)`` at stride s.
 
-    ``d (k - 1)`` pixels in total; where that is odd, the extra pixel goes behind.
+    ``d (k - 1)`` pixels in total. Where that is odd, the extra pixel comes after the map.
     """
     total = effective_kernel(kernel, dilation) - 1
     return total // 2, total - total // 2
 
 
 def clipped_pool(size: int, window: int) -> int:
-    """Window of a pool after it was clipped to its map."""
+    """Window of a pool, clipped to its map."""
     return min(size, window)
 
 
@@ -51,16 +51,16 @@ def grow_receptive_field(field: int, jump: int, kernel: int, stride: int = 1, di
     Parameters
     ----------
     field : int
-        Input pixels that one value of the map sees before the window.
+        Input pixels that one value of the map depends on, before the window.
     jump : int
-        Input pixels between two neighbouring values of the map.
+        Input pixels from one value of the map to the next.
     kernel, stride, dilation : int
         Settings of the window.
 
     Returns
     -------
     field, jump : int
-        The same two numbers after the window.
+        The same two numbers, after the window.
     """
     return field + (effective_kernel(kernel, dilation) - 1) * jump, jump * stride
 
@@ -77,7 +77,7 @@ def pooled_size(size: int, window: int, stride: int, padding: int = 0, *, ceil: 
     padding : int
         Pixels added on each side.
     ceil : bool
-        Whether a last window that hangs over the end counts, where it begins on the input or its left padding.
+        Whether there is a last window that extends beyond the end. It has to begin on the input or its left padding.
 
     Returns
     -------
@@ -91,10 +91,10 @@ def pooled_size(size: int, window: int, stride: int, padding: int = 0, *, ceil: 
 
 
 def steps_over(size: int, kernel: int, stride: int) -> bool:
-    """Whether a window steps over the whole of its map at once.
+    """Whether the stride of a convolution is larger than its map.
 
-    Such a convolution is left partly unset on CPUs (oneDNN): whatever the memory held before becomes part of it. Seen
-    for strides above the width of the map, with kernels of 3, 5 and 7, never of 1: with torch 2.6 to 2.15 the gradient
-    of the weights in bfloat16, and with torch 2.15 also the result in float32, of one channel to two, padded or not.
+    On CPUs (oneDNN) such a convolution leaves a part of its result unset, which then holds whatever the memory held
+    before. This was seen with kernels of 3, 5 and 7, never of 1: in the gradient of the weights in bfloat16 (torch 2.6
+    to 2.15), and in the result in float32, from one channel to two, with and without padding (torch 2.15).
     """
     return stride > size and kernel > 1

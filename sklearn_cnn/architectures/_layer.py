@@ -18,54 +18,54 @@ class Layer:
     name : str
         Unique in its plan, such as ``"block1_conv"``.
     kind : str
-        What the row computes: ``"standardize"``, ``"conv"``, ``"max_pool"``, ``"avg_pool"``,
-        ``"batch_norm"``, ``"activation"``, ``"global_avg_pool"``, ``"global_max_pool"``,
-        ``"adaptive_avg_pool"``, ``"flatten"``, ``"dropout"``, ``"dense"``, ``"sum"``, ``"concat"``
-        or ``"module"``, a part that comes ready made.
+        What it computes, one of ``KINDS`` in ``_kinds.py``: ``"standardize"``, ``"conv"``, ``"max_pool"``,
+        ``"avg_pool"``, ``"adaptive_avg_pool"``, ``"batch_norm"``, ``"activation"``, ``"global_avg_pool"``,
+        ``"global_max_pool"``, ``"flatten"``, ``"dropout"``, ``"dense"``, ``"sum"``, ``"concat"``, or ``"module"``: a
+        ready-made module.
     reads : tuple of str
-        Names of the rows it takes as input; ``"input"`` is the image.
+        Names of the layers that are its inputs. ``"input"`` is the image.
     output_shape : tuple of int
         ``(channels, height, width)``, or ``(n_features,)``.
     receptive_field : (int, int)
-        Height and width, in input pixels, of the part of the image that one output value sees; the
-        whole image at most.
+        Height and width, in input pixels, of the part of the image that one output value depends
+        on. At most the whole image.
     n_parameters : int
         Trained numbers.
     n_macs : int
-        Multiply-adds for one image: those of convolutions and dense layers. Pools,
-        normalisation and activations count nothing, as is usual.
+        Multiply-adds for one image: those of convolutions and dense layers. As is usual, pools, normalisation and
+        activations are not counted.
     kernel, stride, dilation : (int, int) or None
-        Settings of the window, where there is one.
+        Settings of the window of a convolution or pool.
     padding : (int, int, int, int) or None
         Pixels added at the top, bottom, left and right.
     padding_mode : str
-        What is added there.
+        What these pixels hold, one of ``PADDING_MODES`` in ``_spec.py``.
     bias : bool
-        Whether a convolution or dense layer adds one.
+        Whether a convolution or dense layer has a bias.
     clipped : bool
-        Whether a pool's window was clipped to its map.
+        Whether the window of a pool was larger than its map, and was clipped to it.
     ceil : bool
-        Whether a last window of a pool that hangs over the end of the map counts.
+        Whether a pool has a last window that extends beyond the end of the map.
     eps : float
         What a batch normalisation adds to the variance.
     activation : str or None
-        Name of the function of an activation row, and of the function that follows a
-        convolution or dense layer (its weights are initialised for it).
+        Of an activation, its function. Of a convolution or dense layer, the function that follows, for which its
+        weights are initialised.
     dropout : float
-        Probability with which a dropout row sets a value to zero.
+        Probability with which a dropout sets a value to zero.
     block : str
-        The block it belongs to; ``"head"`` behind the last map, ``""`` before the first block.
+        The block that it belongs to: ``"head"`` after the last map, ``""`` before the first block.
     frozen : bool
-        Whether training leaves it as it is.
+        Whether training leaves it unchanged.
     exact : bool
-        Whether it has a convolution that steps over its whole map, see `steps_over`: it computes in the precision of
-        the weights in training too.
+        Whether a stride in it is larger than the map, see `steps_over`. Such a layer computes in the precision of the
+        weights, in training too.
     needs_two : bool
-        Whether a batch statistic in it has one value an image, so that training takes batches of two at least.
+        Whether a batch normalisation in it gets one value an image. Training then needs at least two images a batch.
     parts : tuple of str
-        Parts of a ready-made row that count as blocks; where one is several modules, they are joined by ``+``.
+        The blocks inside of a ready-made module. Names of modules that are one block together are joined by ``+``.
     frozen_parts : tuple of str
-        Those that training leaves as they are.
+        Those that training leaves unchanged.
     """
 
     name: str
@@ -95,5 +95,5 @@ class Layer:
 
     @property
     def ready_made(self) -> bool:
-        """Whether it is a module that somebody else wrote: a backbone, or the user's network."""
+        """Whether its module is made elsewhere: a network of torchvision or timm, or the user's own."""
         return self.kind == "module"

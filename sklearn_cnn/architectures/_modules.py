@@ -1,4 +1,4 @@
-"""Ready-made modules: the user's own are made here, and what a plan needs to know of a module is found out."""
+"""Ready-made modules: making the user's own, and finding out what a plan needs to know of a module."""
 
 import copy
 from collections.abc import Callable
@@ -19,18 +19,18 @@ from sklearn_cnn.images._shape import ImageShape
 def make_module(
     factory: Callable[[ImageShape, int], nn.Module], image_shape: ImageShape, n_outputs: int, seed: int
 ) -> nn.Module:
-    """Call a user's factory of networks.
+    """Make the user's own network.
 
     Parameters
     ----------
     factory : callable
-        ``(image_shape, n_outputs) -> torch.nn.Module``; a class of modules will do.
+        ``(image_shape, n_outputs) -> torch.nn.Module``, such as a class of modules.
     image_shape : ImageShape
         Size of an image.
     n_outputs : int
-        Values the network is to give for an image.
+        Values that the network has to give for an image.
     seed : int
-        Seed of what it draws.
+        Seed of its first weights.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def make_module(
     Raises
     ------
     TypeError
-        Where it gives something else.
+        Where it returns something else.
     """
     with global_draws(seed), torch.device("cpu"):
         module = factory(image_shape, n_outputs)
@@ -49,7 +49,7 @@ def make_module(
             f"architecture={factory!r} must give a torch.nn.Module when called with (image_shape, n_outputs); got "
             f"{type(module).__name__}."
         )
-    # It may give one and the same module each time, which fits would then share.
+    # The factory may return the same module each time. Several fits would then share it.
     module = copy.deepcopy(module)
     if any(isinstance(p, UninitializedParameter) for p in module.parameters()):
         with global_draws(seed), torch.no_grad():
@@ -143,7 +143,7 @@ def describe_backbone(backbone: Backbone, image_shape: ImageShape, *, dropout: f
 
 
 def _try(module: nn.Module, image_shape: ImageShape) -> tuple[Any, ModuleFacts]:
-    """What a module gives for a blank image, and what is known of it after that."""
+    """Run a module on a blank image. Returns its output, and what is known of the module then."""
     from torch.utils.flop_counter import FlopCounterMode  # not above: it loads triton, which takes 0.2 s
 
     was_training = module.training
@@ -160,7 +160,7 @@ def _try(module: nn.Module, image_shape: ImageShape) -> tuple[Any, ModuleFacts]:
 
     watched = [part for part in module.modules() if isinstance(part, (nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d))]
     hooks = [part.register_forward_pre_hook(look) for part in watched]
-    # Not in inference mode, in which the counter breaks parametrised weights, such as those of weight_norm.
+    # Not in inference mode: there the counter breaks parametrised weights, such as those of weight_norm.
     with torch.no_grad(), FlopCounterMode(display=False) as counter, global_draws(0):
         outputs = module.eval()(images)
     for hook in hooks:
@@ -188,7 +188,11 @@ def _normalization(module: nn.Module) -> Literal["batch", "layer"] | None:
 
 
 def _parts(module: nn.Module) -> tuple[str, ...]:
-    """Parts of a network in order: its children, those of a sequence that holds most of it, normalisation not apart."""
+    """The blocks of a network, in order, see ``parts`` in `Layer`.
+
+    They are its children, or the children of a sequence that holds more than half of its weights. Normalisation layers
+    are joined to the block before.
+    """
     n_all = sum(p.numel() for p in module.parameters())
     parts: list[str] = []
     for name, child in module.named_children():

@@ -42,7 +42,7 @@ class Stroke:
 
 @dataclass(frozen=True)
 class Text:
-    """A line of text on a base line; in the middle of x, or beginning there."""
+    """A line of text. ``y`` is its base line, ``x`` its middle or its beginning."""
 
     x: float
     y: float
@@ -57,14 +57,14 @@ Shape = Face | Stroke | Text
 
 @dataclass(frozen=True)
 class Picture:
-    """What is to be drawn, in pixels from the upper left corner.
+    """What is to be drawn. Coordinates are pixels from the upper left corner.
 
     Attributes
     ----------
     width, height : float
-        Of the whole.
+        Size of the picture.
     parts : tuple of (str, tuple of shapes)
-        What belongs together, with all that is known of it in words; in the order in which it is drawn.
+        Shapes that belong together, with a text about them. They are drawn in this order.
     """
 
     width: float
@@ -75,8 +75,8 @@ class Picture:
 def draw_layers(input_shape: tuple[int, int, int], layers: Sequence[Layer]) -> Picture:
     """Lay the layers of a network out as boxes, in lines from left to right.
 
-    Height and depth of a box are proportional to the square roots of the sides of its map, its width to that of
-    the number of channels, so that a map of 224 pixels and one of 1 are both seen.
+    Height and depth of a box are proportional to the square roots of the sides of its map, and its width to the square
+    root of the number of channels. So a map of 224 pixels and a map of one pixel can be seen in one picture.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ class _Solid:
     @classmethod
     def of(cls, box: Box, per_side: float, per_channel: float) -> "_Solid":
         channels, height, width = box.sides
-        # A line thinner than this is not seen.
+        # Anything thinner would be invisible.
         sizes = max(3.0, per_channel * sqrt(channels)), max(3.0, per_side * sqrt(height)), per_side * sqrt(width)
         return cls(box, sizes[0], sizes[1], sizes[2] * _SLANT)
 
@@ -148,7 +148,7 @@ class _Solid:
 
     @property
     def above(self) -> float:
-        """How far it reaches over its middle, with the way around it."""
+        """How far it extends above its middle, with the arrow of a residual connection."""
         return self.height / 2 + self.depth + (10 if self.box.skips else 0)
 
     @property
@@ -164,7 +164,7 @@ class _Solid:
         for share in shares:
             slices.append((y, share * unit))
             y += share * unit + gap
-        for y, height in reversed(slices):  # what is above hides what is below
+        for y, height in reversed(slices):  # upper slices cover lower ones
             yield from self._slab(y, height)
         if self.box.skips:
             over = top - self.depth - 9
@@ -184,13 +184,13 @@ class _Solid:
 
 
 def _lighter(colour: str, share: float) -> str:
-    """A colour with so much white in it: not see-through, since what is behind would show."""
+    """A colour mixed with white. A transparent colour would show what is behind it."""
     parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return "#" + "".join(f"{round(part + (255 - part) * share):02X}" for part in parts)
 
 
 def _hatch(x: float, y: float, width: float, height: float) -> Iterator[Stroke]:
-    """A frame and slanting lines: drawn one by one, since patterns of one page's pictures share their names."""
+    """A frame and slanting lines. An SVG pattern will not do: all pictures of a page share the names of patterns."""
     yield Stroke(((x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)), 0.8, HATCH)
     step = 5.0
     for number in range(1, ceil((width + height) / step)):
@@ -233,7 +233,7 @@ def _cut(text: str, letters: int) -> str:
 
 
 def _in_words(box: Box) -> str:
-    """All that is known of a box, for whoever points at it."""
+    """The text that a browser shows for a box under the mouse."""
     lines = [
         f"{box.name}: {'×'.join(map(str, box.output_shape))}{', frozen' if box.frozen else ''}",
         f"{box.n_parameters:,} parameters, {box.n_macs:,} multiply-adds",
@@ -245,7 +245,7 @@ def _in_words(box: Box) -> str:
 def _arrows(
     links: list[tuple[int, int]], placed: dict[int, _Solid], y: float, start: float, stop: float
 ) -> Iterator[Shape]:
-    """From each box to the next, in this line and to the next line."""
+    """Arrows from each box to the next, in this line and to the next line."""
     for source, target in links:
         if target - source != 1 or not (source in placed or target in placed):
             continue
@@ -260,12 +260,12 @@ def _head(x: float, y: float) -> Face:
 
 
 def _detours(around: list[tuple[int, int]], placed: dict[int, _Solid], middle: float) -> Iterator[Shape]:
-    """Ways around the boxes between two, the shortest lowest."""
+    """Arrows around the boxes between two others, the shortest arrow lowest."""
     for number, (source, target) in enumerate(sorted(around, key=lambda pair: pair[1] - pair[0]), start=1):
         over = middle - max(solid.above for solid in placed.values()) - 6 * number
         start, stop = placed[source].end, placed[target].x
         yield from _way(start + 7, stop - 9, over, middle)
-        # Where no straight arrow leaves the one or reaches the other, the way would begin and end in the air.
+        # Without these the arrow would touch no box where no straight arrow begins or ends.
         yield Stroke(((start + 2, middle), (start + 7, middle)))
         yield Stroke(((stop - 9, middle), (stop - 6, middle)))
         yield _head(stop - 2, middle)
@@ -290,7 +290,7 @@ def _way(left: float, right: float, over: float, y: float) -> Iterator[Shape]:
 
 
 def _legend(boxes: list[Box], width: float, y: float) -> tuple[list[Shape], float]:
-    """Colours and what they mean, what sizes mean; and where it ends."""
+    """The legend of colours and sizes, and the y at which it ends."""
     present = {box.sort for box in boxes}
     entries = [(sort, colour) for sort, colour in COLOURS.items() if sort in present]
     if any(box.frozen for box in boxes):

@@ -1,4 +1,4 @@
-"""The plan: one table that checks a network, describes it and tells the builder what to build."""
+"""The plan: a network as a table of layers. It is checked, shown and built from this table."""
 
 import html
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ class Architecture(Protocol):
 
     @property
     def lr_share(self) -> float:
-        """What the network takes of the usual learning rate."""
+        """Its share of the usual learning rate, see ``lr="auto"``."""
         ...
 
     def plan(self, input_shape: tuple[int, int, int], n_outputs: int) -> "Plan":
@@ -54,32 +54,32 @@ class Plan:
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """Shape of what the network gives for one image."""
+        """Shape of the output for one image."""
         return self.layers[-1].output_shape
 
     @property
     def blocks(self) -> tuple[str, ...]:
-        """Names of the blocks that have parameters, in order, but for the head."""
+        """Names of the blocks that have parameters, in order, without the head."""
         rows = [layer.parts or (layer.block,) for layer in self.layers if layer.n_parameters]
         return tuple(name for name in dict.fromkeys(name for row in rows for name in row) if name != "head")
 
     @property
     def body(self) -> str:
-        """Name of the row that the head reads: the last map, or features of a ready-made part; else the last."""
+        """Name of the layer that is the input of the head. Without a head, the name of the last layer."""
         return next((layer.reads[0] for layer in self.layers if layer.block == "head"), self.layers[-1].name)
 
     def with_trainable(self, trainable_blocks: int | str) -> "Plan":
-        """The same network, of which only the head and the last blocks are trained.
+        """The same network with its first blocks frozen: only the head and the last blocks are trained.
 
         Parameters
         ----------
         trainable_blocks : "all" or int
-            How many blocks.
+            How many blocks are trained beside the head.
 
         Returns
         -------
         Plan
-            Its rows frozen or not.
+            The same layers, some of them frozen.
 
         Raises
         ------
@@ -97,7 +97,7 @@ class Plan:
         if trainable_blocks != "all" and all(layer.block != "head" for layer in self.layers):
             raise ValueError(
                 f"trainable_blocks={trainable_blocks!r}: a network of your own has no head that is known; use 'all', "
-                f"and switch requires_grad off for the parameters that shall stay as they are."
+                f"and switch requires_grad off for the parameters that training must not change."
             )
         frozen = {"", *self.blocks[: len(self.blocks) - n_trained]} if n_trained < len(self.blocks) else set()
         layers = []
@@ -120,19 +120,19 @@ class Plan:
 
     @property
     def lr_share(self) -> float:
-        """What the network takes of the usual learning rate."""
+        """Its share of the usual learning rate, see ``lr="auto"``."""
         return 1.0 if self.architecture is None else self.architecture.lr_share
 
     @property
     def title(self) -> str:
-        """What goes in and what comes out, in words."""
+        """Input and output in words."""
         channels, height, width = self.input_shape
         outputs = self.output_shape[0]
         return f"{height}×{width}×{channels} image to {outputs} output{'s' if outputs > 1 else ''}"
 
     @property
     def largest_map(self) -> int:
-        """Numbers in the largest of the image and what the rows give."""
+        """Number of values in the image or in the largest layer output, whichever is larger."""
         return max(prod(shape) for shape in (self.input_shape, *(layer.output_shape for layer in self.layers)))
 
     def __str__(self) -> str:

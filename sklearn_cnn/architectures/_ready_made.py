@@ -8,13 +8,31 @@ from sklearn_cnn.architectures._catalog import CATALOG
 from sklearn_cnn.architectures._draft import Draft
 from sklearn_cnn.architectures._plan import Plan
 
-LR_SHARES = {"batch": 1.0, "layer": 0.1, None: 0.02}
-"""What a backbone takes of the usual learning rate, by the kind of normalisation in it."""
+LR_SHARES = {"batch": 1.0, "layer": 0.1, None: 0.05}
+"""The share of the usual learning rate that a backbone takes, by the kind of normalisation in it.
+
+Measured with small networks of timm on 1,000 of scikit-learn's digits, enlarged, from random weights: six epochs of
+AdamW with rates of up to 0.01 times the share. Test accuracy with two seeds:
+
+=================================  ============  ============  ============  ============  ============
+network (normalisation)            1             0.3           0.1           0.05          0.03 or 0.02
+=================================  ============  ============  ============  ============  ============
+test_vit, 160×160 (layer)          0.36, 0.63    0.80, 0.81    0.76, 0.70                  0.67, 0.68
+test_convnext, 64×64 (layer)       0.97, 0.97    0.96, 0.97
+test_nfnet, 64×64 (none)                                       0.99, 0.98    0.97, 0.96    0.91, 0.91
+=================================  ============  ============  ============  ============  ============
+
+These networks end in 64 features, test_nfnet in 192. Wide networks need smaller rates than narrow ones, so the shares
+are below the best of the table.
+
+torchvision's vgg11, which has no normalisation, takes the share of the catalog's: after five epochs on 480 digits of
+32×32 pixels its accuracy was 0.92 with a share of 0.05, and 0.10 with a share of 1.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModuleFacts:
-    """What is known of a module after it was run once on a blank image.
+    """What a plan needs to know of a module, found out by running it once on a blank image.
 
     Attributes
     ----------
@@ -94,7 +112,7 @@ class BackboneNet(ModuleFacts):
 
     @property
     def lr_share(self) -> float:
-        """What it takes of the usual learning rate: that of the same network in the catalog, or of similar ones."""
+        """Its share of the usual learning rate: that of the same network in the catalog, else by its normalisation."""
         model = self.name.partition(":")[2].partition(".")[0]  # timm writes the weights after a dot
         same = (entry.lr_share for entry in CATALOG.values() if entry.torchvision == model)
         return next(same, LR_SHARES[self.normalization])
@@ -152,7 +170,7 @@ class UserNet(ModuleFacts):
 
     @property
     def lr_share(self) -> float:
-        """What it takes of the usual learning rate. Nothing is known of how it was made to be trained: a tenth."""
+        """Its share of the usual learning rate: a tenth, since nothing is known of how it trains best."""
         return 0.1
 
     def plan(self, input_shape: tuple[int, int, int], n_outputs: int) -> Plan:

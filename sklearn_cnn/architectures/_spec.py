@@ -15,11 +15,11 @@ POOLINGS = ("max", "avg")
 
 
 def auto_filters(height: int, width: int) -> list[tuple[int, ...]]:
-    """Filters that ``filters="auto"`` means for an image: as many blocks as leave maps of 3 to 7 pixels a side.
+    """Filters that ``filters="auto"`` means for an image: so many blocks that the last maps have 3 to 7 pixels a side.
 
-    Two wide blocks are best for images as small as 8×8; from 28 pixels on a third is as accurate in a third of
-    the time, see the page on performance. From 56 on blocks of 256 are added with each doubling, so that the
-    first dense layer stays of one size.
+    Two wide blocks are best for images as small as 8×8. From 28 pixels on three blocks are as accurate in a third of
+    the time, see the page on performance. From 56 pixels on each doubling of the image adds a block of 256 filters, so
+    that the first dense layer keeps its size.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def auto_filters(height: int, width: int) -> list[tuple[int, ...]]:
     Returns
     -------
     list of tuple of int
-        The choice, and then shallower ones for settings that shrink maps more than a pool of 2×2 does.
+        The choice. Then shallower ones, for settings that shrink maps more than a pool of 2×2 does.
     """
     depth = max(2, int(np.log2(min(height, width) / 3.5)))
     return [(64, 128) if n == 2 else (32, 64, 128, *[256] * (n - 3)) for n in range(depth, 1, -1)]
@@ -54,15 +54,15 @@ def conv_architecture(
     dropout: float,
     standardize: bool,
 ) -> ConvNet:
-    """Bring the parameters of an estimator to a `ConvNet`.
+    """Turn the parameters of an estimator into a `ConvNet`.
 
     Parameters
     ----------
     filters : int or sequence of int
-        Output channels, one entry a block.
+        Output channels, one entry for each block.
     kernel_size, stride, padding, dilation, convs_per_block, pooling, pool_size, pool_stride : object
-        A value for every block, or a sequence with one entry a block (of length one: for every
-        block). Sizes are an int or a ``(height, width)`` pair.
+        One value for all blocks, or a sequence with one entry for each block (one entry alone is for all blocks). Sizes
+        are an int or a ``(height, width)`` pair.
     padding_mode, global_pooling, activation, normalization, hidden_layer_sizes, dropout, standardize : object
         As in `CNNClassifier`.
 
@@ -74,7 +74,7 @@ def conv_architecture(
     Raises
     ------
     ValueError
-        Where a value or the length of a sequence is not one of those above.
+        Where a value, or the length of a sequence, cannot be used.
     """
     widths = _positive_ints("filters", filters)
     n = len(widths)
@@ -148,7 +148,7 @@ def _choice(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
     return None if value is None else str(value)
 
 
-# How an entry of a block is read.
+# How the entry of one block is read.
 
 
 def _count(name: str, value: Any) -> int:

@@ -6,7 +6,7 @@ from sklearn_cnn.architectures._picture import Picture, Shape, Stroke, Text
 
 
 def as_svg(picture: Picture, title: str) -> str:
-    """A picture as inline SVG, whose lines and texts have the colour of the text around it."""
+    """A picture as inline SVG. Its lines and texts have the colour of the text around it, so dark pages work too."""
     parts = []
     for words, shapes in picture.parts:
         tip = f"<title>{html.escape(words)}</title>" if words else ""

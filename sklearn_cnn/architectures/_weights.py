@@ -1,13 +1,13 @@
-"""Weights that were trained elsewhere: read from files, and fitted into a network."""
+"""Trained weights from elsewhere: reading files, and putting the weights into a network."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
-from sklearn_cnn._optional import import_optional
 from sklearn_cnn.architectures._build import ImageNetwork
 from sklearn_cnn.architectures._kinds import KINDS
 from sklearn_cnn.architectures._plan import Plan
@@ -16,7 +16,7 @@ _SHOWN = 3
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Read a file of weights. Code in it is never run.
+    """Read a file of weights. Code in the file is never run.
 
     Parameters
     ----------
@@ -33,20 +33,15 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     FileNotFoundError
         Where there is no such file.
     ValueError
-        Where it is corrupt, holds anything but tensors, or has another ending.
-    ImportError
-        For a ``.safetensors`` file without the extra ``pretrained``.
+        Where it is damaged, holds anything but tensors, or has another ending.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"weights={str(path)!r}: there is no such file.")
     if path.suffix == ".safetensors":
-        safetensors = import_optional(
-            "safetensors.torch", package="safetensors", extra="pretrained", purpose=f"weights={str(path)!r}"
-        )
         try:
-            return dict(safetensors.load_file(path, device="cpu"))
-        except Exception as error:  # its own exception types are private
+            return load_file(path, device="cpu")
+        except Exception as error:  # the exception types of safetensors are private
             raise ValueError(f"weights={str(path)!r} cannot be read: {error}.") from error
     if path.suffix not in (".pth", ".pt"):
         raise ValueError(f"weights={str(path)!r} has another ending than .safetensors, .pth or .pt.")
@@ -54,7 +49,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise ValueError(
-            f"weights={str(path)!r} is corrupt, or holds more than tensors, which could be code; it is not read."
+            f"weights={str(path)!r} is damaged, or holds other objects than tensors, which could run code; "
+            f"it is not read."
         ) from error
     except Exception as error:  # a damaged file makes torch raise errors of any type
         raise ValueError(f"weights={str(path)!r} cannot be read: {error}.") from error
@@ -68,34 +64,35 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_weights(network: ImageNetwork, plan: Plan, weights: Mapping[str, Tensor], source: str) -> frozenset[str]:
-    """Put weights into a network, all but those of the output layer.
+    """Put weights into a network, except those of the output layer.
 
-    The head's other layers take theirs where they fit, and are left as they are otherwise. Weights of a first
-    convolution for three channels become those for one by their sum, and those for four by zeros: a grey image then
-    gives what it gave as a colour image of three equal channels, and an alpha channel changes nothing at first. The
-    mean and deviation of three channels become their averages for one, and are joined by the network's own for four.
+    The other layers of the head take weights that fit, and otherwise keep their own.
+
+    A first convolution for three channels is adapted to images with one or four channels. For one channel its weights
+    are summed, so that a grey image gives the same maps as a colour image of three equal channels. For a fourth channel
+    zeros are added, so that an alpha channel changes nothing at first. The mean and deviation of pixels become their
+    averages for one channel; a fourth channel keeps the network's own.
 
     Parameters
     ----------
     network : ImageNetwork
-        Written to.
+        The network; its weights are overwritten.
     plan : Plan
         Its plan.
     weights : mapping of str to Tensor
-        A state dict of such a network; or of torchvision's network of the same name, whose layers come in the same
-        order.
+        State dict of such a network, or of torchvision's network of the same name, whose layers come in the same order.
     source : str
-        What error messages call the weights.
+        Name of the weights in error messages.
 
     Returns
     -------
     frozenset of str
-        Rows that were left as they are, wholly or in part.
+        Names of layers that kept their own weights, wholly or in part.
 
     Raises
     ------
     ValueError
-        Where weights are missing or of another shape; the first few are named.
+        Where weights are missing or have another shape. The message names the first few.
     """
     own = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
     weights = {name: value for name, value in weights.items() if not name.endswith("num_batches_tracked")}
@@ -126,7 +123,7 @@ def load_weights(network: ImageNetwork, plan: Plan, weights: Mapping[str, Tensor
 
 
 def refuse_faults(source: str, faults: Iterable[str]) -> None:
-    """Raise a ValueError that names the first few of what keeps weights from fitting, if there is anything."""
+    """Raise a ValueError that names the first few reasons why weights do not fit, if there are any."""
     faults = list(faults)
     if faults:
         more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
@@ -134,19 +131,19 @@ def refuse_faults(source: str, faults: Iterable[str]) -> None:
 
 
 def differences(plan: Plan, other: Plan) -> list[str]:
-    """What weights do not show of two networks whose weights fit: rows before the head that compute something else.
+    """Layers before the head in which two networks differ although the weights of one fit the other.
 
     Parameters
     ----------
     plan : Plan
-        The network that is to have the weights.
+        The network that takes the weights.
     other : Plan
-        The one that they were trained in.
+        The network in which they were trained.
 
     Returns
     -------
     list of str
-        One text a row; empty where the rows with parameters have other names, so that rows cannot be compared.
+        One text for each such layer. Empty where layers with parameters have other names and cannot be compared.
     """
     here, there = (
         {row.name: row for row in p.layers if row.block != "head" and not KINDS[row.kind].only_trains}
@@ -156,7 +153,7 @@ def differences(plan: Plan, other: Plan) -> list[str]:
         return []
     faults = [f"{name} ({'missing' if name in here else 'not here'})" for name in sorted(set(here) ^ set(there))]
     for name in [name for name in here if name in there]:
-        clipped = here[name].clipped or there[name].clipped  # to maps of another size
+        clipped = here[name].clipped or there[name].clipped  # a pool is clipped to maps of another size
         for setting in ("kind", "kernel", "stride", "dilation", "padding", "padding_mode"):
             mine, theirs = getattr(here[name], setting), getattr(there[name], setting)
             if mine != theirs and not (setting == "kernel" and clipped):
@@ -165,7 +162,7 @@ def differences(plan: Plan, other: Plan) -> list[str]:
 
 
 def _under_our_names(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a network that others wrote: a backbone's own names, or the same tensors in the same order."""
+    """Rename weights of the same network in another library: those of a backbone, or all tensors by their order."""
     backbone = {f"layers.backbone.{name}": value for name, value in weights.items()}
     if any(name in own for name in backbone):
         return backbone
@@ -183,7 +180,7 @@ def _for_channels(weight: Tensor, n_channels: int) -> Tensor:
 
 
 def _statistics_for_channels(values: Tensor, own: Tensor) -> Tensor:
-    """Mean or deviation of three channels, ``(3, 1, 1)``, for as many as a network's own."""
+    """Adapt the mean or deviation of three channels, ``(3, 1, 1)``, to the number of channels of a network."""
     if len(values) != 3 or len(own) not in (1, 4):
         return values
     return values.mean(dim=0, keepdim=True) if len(own) == 1 else torch.cat([values, own[3:].to(values)])

@@ -101,12 +101,13 @@ class NetworkRecipe:
         assert self.conv is not None
         if not isinstance(self.conv["filters"], str):
             return self._conv_net(self.conv["filters"])
-        *deeper, shallowest = (self._conv_net(filters) for filters in auto_filters(shape.height, shape.width))
-        for net in deeper:
-            with suppress(ValueError):  # a block too many for these settings
+        *deeper, shallowest = auto_filters(shape.height, shape.width)
+        for filters in deeper:
+            with suppress(ValueError):  # these settings are for fewer blocks, or shrink maps too much
+                net = self._conv_net(filters)
                 net.plan(shape.channels_first, n_outputs)
                 return net
-        return shallowest
+        return self._conv_net(shallowest)
 
     def _conv_net(self, filters: Any) -> ConvNet:
         assert self.conv is not None

@@ -106,8 +106,8 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         Optimiser, or a callable ``(parameters, lr=) -> torch.optim.Optimizer``.
     lr : float or "auto", default="auto"
         Learning rate, the peak where there is a schedule. ``"auto"`` is 0.01 for ``"adamw"`` and
-        ``"adam"``, 0.05 for ``"sgd"``, 0.001 otherwise; less for named networks without normalisation, and a
-        tenth of it for a callable `architecture`.
+        ``"adam"``, 0.05 for ``"sgd"`` and 0.001 otherwise. It is multiplied by 0.1 for a callable `architecture` and
+        for backbones with layer normalisation only, and by 0.02 to 0.5 for networks without normalisation.
     momentum : float, default=0.9
         Momentum of ``"sgd"`` (Nesterov's) and ``"rmsprop"``.
     weight_decay : float, default=0.01

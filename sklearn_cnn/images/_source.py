@@ -9,6 +9,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sklearn_cnn._memory import free_bytes, is_out_of_memory
 from sklearn_cnn._random import generator
 from sklearn_cnn.images._shape import ImageShape
 
@@ -168,15 +169,18 @@ class ImageSource(NDArrayOperatorsMixin):
         """A source with further steps at the end of the recipe."""
         return ImageSource(self.base, self.image_shape, self.recipe + steps, self.rows)
 
-    def on(self, device: torch.device, moved: dict[int, Tensor] | None = None) -> "ImageSource":
-        """Move the base into the memory of a device; nothing moves for the CPU, nor do files.
+    def on(self, device: torch.device, moved: dict[int, Any] | None = None) -> "ImageSource":
+        """Move the base into the memory of a device, where it fits.
+
+        A base that does not fit stays where it is, as files do: `batch` then moves the images that it is asked for.
+        For the CPU nothing moves.
 
         Parameters
         ----------
         device : torch.device
             Where the images are wanted.
         moved : dict or None, default=None
-            Bases that are there already, by their identity: parts of one source share theirs.
+            Bases that were moved already, by their identity: parts of one source share theirs.
 
         Returns
         -------
@@ -187,7 +191,7 @@ class ImageSource(NDArrayOperatorsMixin):
             return self
         moved = {} if moved is None else moved
         if id(self.base) not in moved:
-            moved[id(self.base)] = torch.from_numpy(self.base.copy()).to(device)
+            moved[id(self.base)] = _moved(self.base, device)
         return ImageSource(moved[id(self.base)], self.image_shape, self.recipe, self.rows)
 
     def batch(
@@ -291,3 +295,24 @@ class ImageSource(NDArrayOperatorsMixin):
             drawn[torch.from_numpy(mine)] = part[place]
         assert drawn is not None
         return drawn
+
+
+def _moved(base: NDArray[Any], device: torch.device) -> NDArray[Any] | Tensor:
+    """The values of an array on a device, or the array itself where they do not fit.
+
+    They are copied a few at a time, so that the host holds no second copy of the array. Half of the device's free
+    memory is left to the training.
+    """
+    free = free_bytes(device)
+    if free is not None and base.nbytes > free / 2:
+        return base
+    size = max(1, CHUNK_VALUES // max(1, base[:1].size))
+    try:
+        moved = torch.empty(base.shape, dtype=torch.from_numpy(base[:0].copy()).dtype, device=device)
+        for start in range(0, len(base), size):
+            moved[start : start + size] = torch.from_numpy(base[start : start + size].copy())
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return base
+    return moved

@@ -41,6 +41,28 @@ def resolve_device(device: Any) -> torch.device:
     raise ValueError(f"device={device!r} is not there; this machine has {', '.join(map(repr, present))}.")
 
 
+def nearest_device(name: str) -> str:
+    """The device of a network that was fitted on another machine.
+
+    Parameters
+    ----------
+    name : str
+        The device on which it was fitted.
+
+    Returns
+    -------
+    str
+        The same device; where this machine does not have it, another of its type, or else the CPU.
+    """
+    kind = name.partition(":")[0]
+    if kind not in available_devices():
+        return "cpu"
+    try:
+        return str(resolve_device(name))
+    except ValueError:  # this machine has fewer GPUs
+        return kind
+
+
 def available_devices() -> list[str]:
     """Types of device this machine has, fastest first."""
     found = ["cuda"] if torch.cuda.is_available() else []

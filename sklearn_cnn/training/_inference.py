@@ -4,16 +4,19 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sklearn_cnn._memory import is_out_of_memory, release
 from sklearn_cnn.images._source import ImageSource
-from sklearn_cnn.training._memory import is_out_of_memory, release
+from sklearn_cnn.training._threads import at_most_threads
 
 BATCH_BYTES = 32 * 2**20
-"""The largest map of a prediction batch stays below this: larger batches leave the caches and gain nothing."""
+"""The largest map of a prediction batch stays below this size. Larger batches do not fit the caches and are no
+faster."""
 
 
 def prediction_batch_size(largest_map: int) -> int:
@@ -61,7 +64,7 @@ def predict_outputs(
     """
     outputs: NDArray[Any] | None = None
     start, size = 0, batch_size
-    with torch.inference_mode():
+    with torch.inference_mode(), at_most_threads(joblib.cpu_count()):
         while start < len(images):
             try:
                 part = _predict_batch(network, images, slice(start, start + size), device, look)

@@ -17,9 +17,9 @@ AUTO_LR = {"adamw": 1e-2, "adam": 1e-2, "sgd": 0.05, "rmsprop": 1e-3}
 def auto_lr(optimizer: Any, share: float = 1.0) -> float:
     """The learning rate that ``lr="auto"`` means for a network that takes a share of the usual one.
 
-    It is 1e-3 for the user's own optimiser.
+    The usual one is 1e-3 for the user's own optimiser.
     """
-    return AUTO_LR[optimizer] * share if isinstance(optimizer, str) else 1e-3
+    return share * (AUTO_LR[optimizer] if isinstance(optimizer, str) else 1e-3)
 
 
 @dataclass(frozen=True)

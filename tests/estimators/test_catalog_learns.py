@@ -35,3 +35,16 @@ def test_a_named_network_reads_digits(architecture, digits):
     X_train, X_test, y_train, y_test = digits
     clf = CNNClassifier(architecture=architecture, max_epochs=8, random_state=0)
     assert clf.fit(X_train, y_train).score(X_test, y_test) >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("architecture", "side", "least"), [("timm:test_vit", 160, 0.6), ("timm:test_nfnet", 64, 0.9)])
+def test_a_backbone_without_batch_normalization_learns_from_random_weights(architecture, side, least):
+    pytest.importorskip("timm", reason="the extra 'pretrained' brings it")
+    loaded = load_digits()
+    images = loaded.images.astype(np.uint8).repeat(side // 8, axis=1).repeat(side // 8, axis=2)
+    X_train, X_test, y_train, y_test = train_test_split(
+        images, loaded.target, train_size=1000, stratify=loaded.target, random_state=0
+    )
+    clf = CNNClassifier(architecture=architecture, max_epochs=6, random_state=0).fit(X_train, y_train)
+    assert clf.score(X_test, y_test) >= least

@@ -115,6 +115,33 @@ def test_row_21_ctrl_c_leaves_the_fit_and_the_estimator_as_it_was(point, way, ki
         assert estimator.loss_curve_ == undisturbed.loss_curve_
 
 
+class Interrupts:
+    """Ctrl-C comes while this is deleted, when Python ignores every exception."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("point", [point for point in POINTS if POINTS[point]])
+def test_row_21_ctrl_c_that_python_ignores_ends_the_fit_at_the_next_step(point, monkeypatch):
+    ignored, real = [], pkgutil.resolve_name(POINTS[point])
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: ignored.append(unraisable.exc_type))
+    clf = small(skorch_callbacks=[EndsEpochs()], early_stopping=True)
+    before = dict(vars(clf))
+
+    def come(*args, **kwargs):
+        result = real(*args, **kwargs)
+        Interrupts()
+        return result
+
+    monkeypatch.setattr(POINTS[point], come)
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(X, y)
+    # All pixels are surveyed before the first step, the training images and then the validation images.
+    assert ignored == [KeyboardInterrupt] * (2 if point == "pixels surveyed" else 1)
+    assert vars(clf) == before
+
+
 @pytest.mark.parametrize("target", [f"{BASE}.read_again", POINTS["forward"], f"{BASE}.check_range"])
 def test_row_21_ctrl_c_in_predict_leaves_an_estimator_that_predicts(target):
     clf = small().fit(X, y)

@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 from skorch.callbacks import Callback, EarlyStopping
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sklearn_cnn import CNNClassifier, CNNRegressor
+from sklearn_cnn import CNNClassifier
 from sklearn_cnn.exceptions import NonFiniteLossError
 from sklearn_cnn.training import _loop
 from sklearn_cnn.training._progress import Progress
@@ -182,13 +182,16 @@ def test_the_record_of_a_batch_is_complete_when_callbacks_look_at_it(monkeypatch
 SAMPLE_WEIGHT = np.random.default_rng(0).random(len(X))
 
 
-@pytest.mark.parametrize("kind", [CNNClassifier, CNNRegressor])
-@pytest.mark.parametrize(
-    "changed", [torch.clone, lambda targets: targets.to("cpu", copy=True)], ids=["copied", "moved"]
-)
-def test_weights_of_samples_do_not_hang_on_the_targets(kind, changed, monkeypatch):
-    def fit(sample_weight):
-        return kind(filters=(4,), max_epochs=2, random_state=0).fit(X, y, sample_weight)
+TARGETS = {"one label": y, "several labels": np.stack([y % 2, y > 4], axis=1).astype(int)}
+
+
+@pytest.mark.parametrize("targets", TARGETS)
+@pytest.mark.parametrize("how", ["copied", "moved"])
+def test_weights_of_samples_are_kept_where_targets_are_copied_or_moved(targets, how, monkeypatch):
+    changed = {"copied": torch.clone, "moved": lambda tensor: tensor.to("cpu", copy=True)}[how]
+
+    def fit(sample_weight):  # without `standardize`, whose statistics are weighted too
+        return small(standardize=False, max_epochs=2).fit(X, TARGETS[targets], sample_weight)
 
     plain, weighted = fit(None), fit(SAMPLE_WEIGHT)
 
