@@ -68,7 +68,7 @@ class InTorch:
         self.module = module._Exported(*module._find_steps(estimator))
 
     def get_outputs(self):
-        return [SimpleNamespace(name=name) for name in self.module._ending.outputs]
+        return [SimpleNamespace(name=name) for name in self.module.output_names]
 
     def run(self, _, given):
         with torch.no_grad():
