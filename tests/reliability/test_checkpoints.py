@@ -104,7 +104,9 @@ SETTINGS = {
     "pipeline": make_pipeline(ImageAugmenter(shift=0.1), ImageNormalizer(), small(early_stopping=True)),
     "regressor": small(CNNRegressor, early_stopping=True),
     "several convolutions a block": small(convs_per_block=2, pooling="avg", max_epochs=3),
-    "ready-made, with dropout of torch": CNNClassifier(architecture=ready_made, max_epochs=5, batch_size=16, random_state=0),
+    "ready-made, with dropout of torch": CNNClassifier(
+        architecture=ready_made, max_epochs=5, batch_size=16, random_state=0
+    ),
     "frozen body": small(weights=FrozenEstimator(TRAINED), trainable_blocks=0),
     "two learning rates": small(weights=FrozenEstimator(TRAINED), backbone_lr=1e-3),
     "no seed": small(random_state=None),

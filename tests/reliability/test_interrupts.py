@@ -52,7 +52,7 @@ def digest(estimator):
 
 BASE, READ, FIT = "sklearn_cnn.estimators._base", "sklearn_cnn.estimators._read", "sklearn_cnn.estimators._fit"
 POINTS = {
-    "images read": f"{READ}.read_images",
+    "images read": f"{READ}._read_images",
     "targets read": f"{READ}.Sample",
     "pixels surveyed": f"{FIT}.survey",
     "network built": "sklearn_cnn.estimators._network.build_network",

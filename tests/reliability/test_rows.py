@@ -96,7 +96,7 @@ def test_row_04_targets_that_cannot_be_classes(target, match):
         (X.astype("datetime64[s]"), "dates or times"),
         (Image.fromarray(np.zeros((80, 8), np.uint8)), "one PIL image"),
         ("images.png", "str"),
-        (["a.png"] * 80, "numeric|string|1D"),
+        (["a.png"] * 80, "paths or other text.*ImageReader"),
         (5, "Singleton|array"),
         (None, "None|array"),
     ],

@@ -230,7 +230,7 @@ def test_a_watcher_is_told_of_every_epoch_and_may_end_the_training(monkeypatch):
         watcher = _loop.Watcher(begin_epoch, end_epoch)
         return train(net, training, validation, course, watcher=watcher, **kwargs)
 
-    monkeypatch.setattr("sklearn_cnn.estimators._base.train", watched)
+    monkeypatch.setattr("sklearn_cnn.estimators._fit.train", watched)
     clf = small(max_epochs=9).fit(X, y, X_val=X, y_val=y)
     assert told[0] == ("begin", 0, 1)
     assert told[1][0] == "end" and told[1][2:] == (True, True)
