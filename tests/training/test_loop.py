@@ -93,7 +93,8 @@ def test_the_cooldown_goes_on_from_the_best_weights():
     assert went_back  # for some of the seeds the best epoch was not the last one anyway
 
 
-def test_row_20_a_loss_that_is_not_finite_stops_the_fit_within_one_batch():
+@pytest.mark.reliability(20)
+def test_a_loss_that_is_not_finite_stops_the_fit_within_one_batch():
     clf = small(lr=1e30, optimizer="sgd", lr_schedule="constant", normalization=None)
     with pytest.raises(NonFiniteLossError, match="learning rate") as info:
         clf.fit(X, y)
@@ -135,8 +136,9 @@ def test_on_a_gpu_no_batch_waits_for_the_device(callbacks, monkeypatch):
     assert counted[0] == counted[1]
 
 
+@pytest.mark.reliability(20)
 @pytest.mark.parametrize("batch_size", [10, 60, 120])
-def test_row_20_losses_that_are_looked_at_late_name_the_same_batch_and_miss_none(monkeypatch, batch_size):
+def test_losses_that_are_looked_at_late_name_the_same_batch_and_miss_none(monkeypatch, batch_size):
     found = []
     for late in (False, True):
         if late:
