@@ -7,7 +7,7 @@ TORCH ?= torch
 # Processes that share the tests; each takes up to 2 GB.
 JOBS ?= 2
 
-.PHONY: demo test test-slow fuzz lint format docs bench peers clean
+.PHONY: demo test test-slow fuzz lint format rows docs bench peers clean
 
 $(VENV)/.stamp-%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -17,11 +17,11 @@ $(VENV)/.stamp-%: pyproject.toml
 demo: $(VENV)/.stamp-plot
 	$(BIN)/python examples/plot_quickstart.py
 
-# A test that hangs shows where, and is a failure; the slowest takes 40 s.
+# A test that hangs shows where, and is a failure; the slowest takes 20 s.
 HANGS := -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 
 test: $(VENV)/.stamp-test
-	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) $(HANGS) --cov --cov-report=term
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist worksteal $(HANGS) --cov --cov-report=term
 
 test-slow: $(VENV)/.stamp-test
 	$(BIN)/python -m pytest -m slow
@@ -40,7 +40,11 @@ format: $(VENV)/.stamp-lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.stamp-docs
+# The tests of each row, written into the table of docs/reliability.md.
+rows:
+	$(PYTHON) -m tests.reliability.table
+
+docs: $(VENV)/.stamp-docs rows
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 # Keras and TensorFlow live beside, in an environment of their own: they want other versions of what we use.
@@ -55,7 +59,7 @@ peers: $(VENV)-peers/.stamp
 bench: $(VENV)/.stamp-plot $(VENV)-peers/.stamp
 	@test -n "$(DATA)" || { echo "say where the idx files of MNIST are: make bench DATA=FOLDER"; exit 2; }
 	mkdir -p benchmarks/results
-	cd benchmarks && for script in imports memory search scaling limits; do \
+	cd benchmarks && for script in imports memory search scaling limits busy; do \
 		$(abspath $(BIN))/python $$script.py --json results/$$script.json || exit 1; done
 	cd benchmarks && $(abspath $(BIN))/python overhead.py "$(abspath $(DATA))" --threads 1 --json results/overhead.json
 	cd benchmarks && $(abspath $(BIN))/python throughput.py "$(abspath $(DATA))" --json results/throughput.json \

@@ -103,24 +103,26 @@ class MovingAverage(Callback):
 def mixup(alpha):
     """Images and losses of two samples each, mixed by one share a batch."""
     rng = np.random.default_rng(0)
-    batch_of, loss_of = Batches._batch, WeightedCrossEntropy.forward
+    batches_of, loss_of = Batches.__iter__, WeightedCrossEntropy.forward
+    mixed = {}  # share and other targets of the batch that is trained on
 
-    def batch(self, rows):
-        images, targets = batch_of(self, rows)
-        if self.shuffle is None:  # validation
-            return images, targets
-        share, order = float(rng.beta(alpha, alpha)), torch.from_numpy(rng.permutation(len(targets)))
-        targets.mixed = share, targets[order]
-        images = images.float()
-        return share * images + (1 - share) * images[order], targets
+    def batches(self):
+        for batch in batches_of(self):
+            if self.shuffle is None:  # validation
+                yield batch
+                continue
+            share, order = float(rng.beta(alpha, alpha)), torch.from_numpy(rng.permutation(len(batch.targets)))
+            mixed.update(share=share, others=batch.targets[order])
+            images = batch.images.float()
+            yield batch._replace(images=share * images + (1 - share) * images[order])
 
-    def loss(self, logits, targets):
-        if not hasattr(targets, "mixed"):
-            return loss_of(self, logits, targets)
-        share, others = targets.mixed
-        return share * loss_of(self, logits, targets) + (1 - share) * loss_of(self, logits, others)
+    def loss(self, logits, targets, weights=None):
+        if not self.training:
+            return loss_of(self, logits, targets, weights)
+        share, others = mixed["share"], mixed["others"]
+        return share * loss_of(self, logits, targets, weights) + (1 - share) * loss_of(self, logits, others, weights)
 
-    return mock.patch.multiple(Batches, _batch=batch), mock.patch.multiple(WeightedCrossEntropy, forward=loss)
+    return mock.patch.multiple(Batches, __iter__=batches), mock.patch.multiple(WeightedCrossEntropy, forward=loss)
 
 
 # Of the steps of a fit, which differ between the data; each gives the callbacks.

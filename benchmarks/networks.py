@@ -57,13 +57,14 @@ def conv_blocks(filters, side, hidden=128, n_outputs=10):
     )
 
 
-def plain_loop(network, X, y, *, epochs, batch_size, lr, bfloat16=False, label_smoothing=0.0):
-    """Train in float32, or in bfloat16 by autocast and with channels last; one cycle of AdamW."""
+def plain_loop(network, X, y, *, epochs, batch_size, lr, bfloat16=False, channels_last=None, label_smoothing=0.0):
+    """Train in float32, or in bfloat16 by autocast and, unless told otherwise, channels last; one cycle of AdamW."""
+    channels_last = bfloat16 if channels_last is None else channels_last
     X, y = torch.from_numpy(X)[:, None], torch.from_numpy(np.asarray(y, dtype=np.int64))
     pixels = X.float()
     mean, std = pixels.mean(), pixels.std()
     del pixels
-    if bfloat16:
+    if channels_last:
         network = network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=lr, fused=True)
     n_batches = -(-len(X) // batch_size)
@@ -74,7 +75,7 @@ def plain_loop(network, X, y, *, epochs, batch_size, lr, bfloat16=False, label_s
         order = torch.randperm(len(X))
         for rows in order.split(batch_size):
             images = (X[rows].float() - mean) / std
-            if bfloat16:
+            if channels_last:
                 images = images.contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
                 logits = network(images)

@@ -5,7 +5,7 @@ from sklearn_cnn.architectures._catalog import list_architectures
 from sklearn_cnn.estimators._classifier import CNNClassifier
 from sklearn_cnn.estimators._feature_extractor import CNNFeatureExtractor
 from sklearn_cnn.estimators._regressor import CNNRegressor
-from sklearn_cnn.persistence._archive import load_model, save_model
+from sklearn_cnn.persistence._model_file import load_model, save_model
 from sklearn_cnn.persistence._onnx import export_onnx
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 from sklearn_cnn.preprocessing._normalizer import ImageNormalizer

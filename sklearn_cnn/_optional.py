@@ -1,4 +1,4 @@
-"""Packages that not everyone has."""
+"""Imports of optional packages."""
 
 from importlib import import_module
 from typing import Any
@@ -12,9 +12,9 @@ def import_optional(module: str, *, package: str, extra: str, purpose: str) -> A
     module : str
         Full name of the module.
     package : str
-        The package as people call it.
+        Name of the package, for the error message.
     extra : str
-        The extra of this project that brings it.
+        The extra of this project that installs it.
     purpose : str
         What needs it, as the subject of the error message.
 

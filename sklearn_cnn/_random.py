@@ -11,21 +11,21 @@ import numpy as np
 import torch
 from numpy.random import SeedSequence
 
-_DRAWING = threading.RLock()  # what draws may itself fit a network
+_DRAWING = threading.RLock()  # reentrant: code that draws may itself fit a network
 if hasattr(os, "register_at_fork"):  # Windows has no fork
-    # Else a child could be forked while another thread draws, and would wait for that thread, which it has not.
+    # A child that is forked while another thread holds the lock would wait for that thread, which it does not have.
     os.register_at_fork(before=_DRAWING.acquire, after_in_parent=_DRAWING.release, after_in_child=_DRAWING.release)
 
 
 class Stream(IntEnum):
-    """What random numbers are for: the streams of one seed, each independent of the others."""
+    """What random numbers are used for: each is an independent stream of one seed."""
 
     WEIGHTS = 0
     SHUFFLE = 1
     DROPOUT = 2
     SPLIT = 3
     AUGMENT = 4
-    MODULE = 100  # what a ready-made module draws as it is made
+    MODULE = 100  # weights that a ready-made module draws when it is made
 
 
 def generator(seed: int, *stream: int, device: Any = "cpu") -> torch.Generator:
@@ -36,8 +36,8 @@ def generator(seed: int, *stream: int, device: Any = "cpu") -> torch.Generator:
     seed : int
         The seed.
     *stream : int
-        Which stream: a member of `Stream`, then such numbers as that of the epoch. Another tuple gives independent
-        numbers.
+        Which stream: a member of `Stream`, then further numbers such as the epoch. Different tuples give
+        independent numbers.
     device : str or torch.device, default="cpu"
         Where the numbers are drawn.
 
@@ -52,16 +52,16 @@ def generator(seed: int, *stream: int, device: Any = "cpu") -> torch.Generator:
 
 @contextmanager
 def global_draws(seed: int, device: Any = "cpu") -> Iterator[None]:
-    """Let code of others draw from torch's global generators, as if they had been seeded, and put their state back.
+    """Seed torch's global generators for foreign code that draws from them, and restore their state.
 
-    One at a time: two threads would take each other's numbers.
+    A lock lets one thread in at a time: two would draw each other's numbers.
 
     Parameters
     ----------
     seed : int
-        Where the numbers start.
+        Seed of the global generators.
     device : str or torch.device, default="cpu"
-        Where numbers are drawn, beside the CPU.
+        Device whose generator is seeded, beside that of the CPU.
     """
     on_gpu = torch.device(device).type == "cuda"
     with _DRAWING, torch.random.fork_rng(devices=[device] if on_gpu else []):

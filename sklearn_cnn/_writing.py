@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Writing a file in one step: it is there completely or not at all."""
 
 import errno
 import os
@@ -9,26 +9,26 @@ from typing import Any
 
 
 def check_path(path: str, parameter: str = "path") -> str:
-    """Refuse a path at which there can be no file.
+    """Refuse a path at which no file can be written.
 
     Parameters
     ----------
     path : str
         Name of a file.
     parameter : str, default="path"
-        What errors call it.
+        Name of the parameter, for errors.
 
     Returns
     -------
     str
-        The file itself, where the path is a link.
+        The path, with links resolved.
 
     Raises
     ------
     ValueError
-        Where it is no name of a file.
+        Where it is empty or has a null character.
     OSError
-        Where it is a folder, a device or the like, in a folder that is not there, too long, or a link to itself.
+        Where it is a folder or a device, its folder does not exist, it is too long, or it is a link to itself.
     """
     if not path or "\0" in path:
         raise ValueError(f"{parameter}={path!r} is no name of a file.")
@@ -50,26 +50,26 @@ def check_path(path: str, parameter: str = "path") -> str:
 
 
 def write_whole(path: str, content: Any, *, parameter: str = "path", new: bool = False) -> None:
-    """Write a file in one step: a crash, or a full disk, leaves the earlier file of that name.
+    """Write a file in one step: after a crash, or on a full disk, the earlier file of that name is intact.
 
     Parameters
     ----------
     path : str
-        Its name. Where that is a link, the file that it points to is written.
+        Name of the file. Where it is a link, the file that it points to is written.
     content : bytes-like
-        All that shall be in it.
+        The whole content.
     parameter : str, default="path"
-        What errors call the path.
+        Name of the parameter, for errors.
     new : bool, default=False
-        Whether there must be no file yet: of two processes that write at once one fails. On a file system without
-        links both may succeed, one after the other.
+        Whether the file must not exist yet. Of two processes that write at once, one then fails; on a file system
+        without links both may succeed, one after the other.
 
     Raises
     ------
     FileExistsError
-        Where there is a file although it must be new.
+        Where the file exists although it must be new.
     OSError
-        Where it cannot be written; the earlier file, if there was one, is as before.
+        Where it cannot be written; an earlier file is as before.
     """
     target = check_path(path, parameter)
     folder = os.path.dirname(target)
@@ -90,7 +90,7 @@ def write_whole(path: str, content: Any, *, parameter: str = "path", new: bool =
 
 
 def _write_new(path: str, content: Any) -> None:
-    # With the permissions of any new file, which those of the module tempfile have not.
+    # With the permissions of any new file; those of the module tempfile are narrower.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     with open(descriptor, "wb") as file:
         file.write(content)
@@ -99,7 +99,7 @@ def _write_new(path: str, content: Any) -> None:
 
 
 def _linked(temporary: str, target: str) -> bool:
-    """Give a file its name unless there is one of that name; false where the file system cannot."""
+    """Give a file its name unless that name exists; False where the file system has no links."""
     try:
         os.link(temporary, target)
     except FileExistsError:
@@ -113,7 +113,7 @@ def _linked(temporary: str, target: str) -> bool:
 
 
 def _sync_folder(folder: str) -> None:
-    """Bring the new name to the disk, where the system can; the file is there under it in any case."""
+    """Write the folder with the new name to the disk, where the system can; the file is in place in any case."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

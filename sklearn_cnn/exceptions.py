@@ -1,4 +1,4 @@
-"""Errors of this package that are no plain ValueError or TypeError."""
+"""Errors of this package's own types."""
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -15,7 +15,7 @@ class NonFiniteLossError(FloatingPointError):
     loss : float
         The value: NaN or an infinity.
     what : str, default="training loss"
-        What has this value.
+        Which quantity has this value.
     """
 
     def __init__(self, epoch: int, batch: int, lr: float, loss: float, what: str = "training loss") -> None:
@@ -25,13 +25,14 @@ class NonFiniteLossError(FloatingPointError):
     def __str__(self) -> str:
         return (
             f"the {self.what} is {self.loss} in epoch {self.epoch}, batch {self.batch}, at learning rate "
-            f"{self.lr:.3g}; use a smaller lr. Very large weights of samples, or very large pixels with "
+            f"{self.lr:.3g}; use a smaller lr. Very large sample weights, or very large pixels with "
             f"standardize=False, have the same effect."
         )
 
 
 class ModelFileError(ValueError):
-    """A file is none that can be read, as a saved model or a checkpoint: damaged, another one, made up, or newer.
+    """A file is not a saved model or checkpoint that can be read.
 
-    The message says which. Nothing of the file has been run.
+    It is damaged, forged, of another kind, or written by a newer version; the message says which. No code from the
+    file has been run.
     """

@@ -14,7 +14,7 @@ torch.set_num_threads(1)
 # time and keeps those that fail in .hypothesis. A fit takes longer than hypothesis has patience for.
 settings.register_profile(
     "ci",
-    max_examples=150,
+    max_examples=60,
     derandomize=True,
     database=None,
     deadline=None,
@@ -31,6 +31,25 @@ os.environ["MPLBACKEND"] = "Agg"  # draws without a screen, on machines that hav
 # What syncing is for shows only when the power fails. That it is asked for, and when, has a test; processes that tests
 # start sync, but for the one that is killed again and again.
 os.fsync = os.fstat
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--row",
+        action="append",
+        type=int,
+        default=[],
+        metavar="N",
+        help="run only the tests of this row of docs/reliability.md; may be given several times",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    rows = set(config.getoption("--row"))
+    if rows:
+        kept = [item for item in items if rows & {mark.args[0] for mark in item.iter_markers("reliability")}]
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        items[:] = kept
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """The torch module of a plan: building it, drawing its first weights, running it."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -64,10 +64,7 @@ class ImageNetwork(nn.Module):
         for name in self._frozen:
             self.get_submodule(name).requires_grad_(False)
         self._shapes = {"input": plan.input_shape, **{layer.name: layer.output_shape for layer in plan.layers}}
-        self._reads = {layer.name: layer.reads for layer in plan.layers}
-        last_read = {source: layer.name for layer in plan.layers for source in layer.reads}
-        self._done_with = {name: [s for s, reader in last_read.items() if reader == name] for name in self._reads}
-        self._exact = {layer.name for layer in plan.layers if layer.exact}
+        self._steps = _steps(plan)
         self.ready_made = [layer.name for layer in plan.layers if layer.ready_made]
         self.seed, self.n_draws = 0, 0
         self.training_dtype: torch.dtype | None = None
@@ -131,33 +128,67 @@ class ImageNetwork(nn.Module):
             x = x.contiguous(memory_format=torch.channels_last)
         if stop == start:
             return x
-        names = list(self.layers)
-        first = 0 if start == "input" else names.index(start) + 1
         autocast = self.training and self.training_dtype is not None
         # Without the cache of cast weights: the cache lives until the outermost autocast ends. Inside an autocast of
         # the caller, every step would compute with the weights of the first step.
         with torch.autocast(x.device.type, self.training_dtype, enabled=autocast, cache_enabled=False):
             outputs = {start: x}
-            for name in names[first:]:
-                sources = [outputs[source] for source in self._reads[name]]
-                if autocast and name in self._exact:
-                    with torch.autocast(x.device.type, enabled=False), self._draws_of(name, x.device):
-                        outputs[name] = x = self.layers[name](*[source.to(dtype) for source in sources])
-                else:
-                    with self._draws_of(name, x.device):
-                        outputs[name] = x = self.layers[name](*sources)
-                if name == stop:
+            modules = self.layers
+            first = 0 if start == "input" else list(modules).index(start) + 1
+            for step in self._steps[first:]:
+                sources = [outputs[source] for source in step.reads]
+                x = self._run_apart(step, sources) if step.apart and self.training else modules[step.name](*sources)
+                if step.name == stop:
                     break
-                for source in self._done_with[name]:
+                outputs[step.name] = x
+                for source in step.done_with:
                     del outputs[source]  # free a map that no further layer reads
         return x.to(dtype)
 
-    def _draws_of(self, name: str, device: torch.device) -> AbstractContextManager[None]:
+    def _run_apart(self, step: "_Step", sources: list[Tensor]) -> Tensor:
+        """Run a layer in training that is not computed under autocast, or whose random draws are seeded."""
+        device, exact = sources[0].device, step.exact and self.training_dtype is not None
+        with self._draws_of(step, device):
+            if not exact:
+                return self.layers[step.name](*sources)
+            dtype = next(self.parameters()).dtype
+            with torch.autocast(device.type, enabled=False):
+                return self.layers[step.name](*[source.to(dtype) for source in sources])
+
+    def _draws_of(self, step: "_Step", device: torch.device) -> AbstractContextManager[None]:
         """Seed the global generators for a ready-made module: its dropout draws from them."""
-        if not self.training or name not in self.ready_made:
+        if not step.ready_made:
             return nullcontext()
         self.n_draws += 1
         return global_draws(generator(self.seed, self.n_draws).initial_seed(), device)
+
+
+class _Step(NamedTuple):
+    """What the forward pass needs to know of a layer; asked for in every batch, so worked out once."""
+
+    name: str
+    reads: tuple[str, ...]
+    done_with: tuple[str, ...]
+    """Layers whose outputs no further layer reads."""
+    exact: bool
+    ready_made: bool
+    apart: bool
+    """Whether it is exact or ready-made."""
+
+
+def _steps(plan: Plan) -> tuple[_Step, ...]:
+    last_read = {source: layer.name for layer in plan.layers for source in layer.reads}
+    return tuple(
+        _Step(
+            layer.name,
+            tuple(layer.reads),
+            tuple(source for source, reader in last_read.items() if reader == layer.name),
+            layer.exact,
+            layer.ready_made,
+            layer.exact or layer.ready_made,
+        )
+        for layer in plan.layers
+    )
 
 
 def build_network(plan: Plan, module: nn.Module | None = None) -> ImageNetwork:

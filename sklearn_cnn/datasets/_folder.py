@@ -36,22 +36,23 @@ def load_image_folder(
     shuffle: bool = False,
     random_state: Any = None,
 ) -> Bunch:
-    """Find the images of a folder that has one sub-folder a class.
+    """Find the images of a folder that has one sub-folder for each class.
 
-    The images are not loaded: ``filenames`` goes into a pipeline that begins with an ``ImageReader``.
+    The images are not loaded: pass ``filenames`` as X to a pipeline that begins with an ``ImageReader``.
 
     Parameters
     ----------
     path : str or path-like
-        The folder. Each of its sub-folders is a class, by its name; images may lie in sub-folders of
-        these. Names that begin with a dot are passed over.
+        The folder. Each of its sub-folders is a class and has the name of the class; images may be in
+        sub-folders of these. Files and folders whose names begin with a dot are ignored.
     extensions : sequence of str or None, default=IMAGE_EXTENSIONS
-        Endings of the files to take, in capitals or not; by default the usual ones. None takes all.
+        Extensions of the files to take, in upper or lower case; by default those of common image formats.
+        None takes all files.
     on_error : {"raise", "skip"}, default="raise"
-        ``"raise"`` leaves the opening of the files to ``ImageReader``, which raises where one cannot be
-        read. ``"skip"`` opens every file, leaves out those that cannot be read, and warns of how many.
+        ``"raise"`` opens no file: ``ImageReader`` later raises where one cannot be read. ``"skip"`` opens
+        every file and leaves out those that cannot be read, with a warning that says how many.
     shuffle : bool, default=False
-        Whether to shuffle the images, which are otherwise sorted by class and name.
+        Whether to shuffle the images. Otherwise they are sorted by class and name.
     random_state : int, RandomState instance or None, default=None
         Seed of the shuffling.
 
@@ -61,18 +62,18 @@ def load_image_folder(
         filenames : ndarray of str of shape (n,)
             Paths of the images.
         target : ndarray of int of shape (n,)
-            Their classes, as places in `target_names`.
+            Their classes, as indices into `target_names`.
         target_names : list of str
             Names of the classes, sorted.
         DESCR : str
-            What was found.
+            A summary: the number of images of each class.
 
     Raises
     ------
     FileNotFoundError, NotADirectoryError
-        Where there is no such folder.
+        Where there is no such folder, or `path` is a file.
     ValueError
-        Where it has no sub-folder, or one of these has no image.
+        Where it has no sub-folder, or a sub-folder has no image.
 
     See Also
     --------
@@ -98,7 +99,7 @@ def load_image_folder(
     if not folder.exists():
         raise FileNotFoundError(f"there is no folder {str(path)!r}.")
     if not folder.is_dir():
-        raise NotADirectoryError(f"{str(path)!r} is no folder.")
+        raise NotADirectoryError(f"{str(path)!r} is not a folder.")
     endings = None if extensions is None else _read_extensions(extensions)
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not classes:
@@ -130,7 +131,7 @@ def _read_extensions(extensions: Any) -> set[str]:
 
 
 def _files_of(folder: Path, endings: set[str] | None) -> Iterator[str]:
-    been = {os.path.realpath(folder), os.path.realpath(folder.parent)}  # links may lead in a circle
+    been = {os.path.realpath(folder), os.path.realpath(folder.parent)}  # links may form a circle
     for parent, folders, names in os.walk(folder, followlinks=True):
         for name in list(folders):
             place = os.path.realpath(os.path.join(parent, name))
@@ -140,13 +141,14 @@ def _files_of(folder: Path, endings: set[str] | None) -> Iterator[str]:
         for name in names:
             wanted = endings is None or name.lower().endswith(tuple(endings))
             path = os.path.join(parent, name)
-            # Pipes and sockets are no files, and opening them may never end. A link to nowhere is one that is broken.
+            # Opening a pipe or socket may block forever, so only files are taken, and links whose target is missing:
+            # these are reported as damaged files.
             if wanted and not name.startswith(".") and (os.path.isfile(path) or not os.path.exists(path)):
                 yield path
 
 
 def _readable(files: list[list[str]]) -> list[list[str]]:
-    """The files that hold images; a warning says how many do not."""
+    """The files that can be read as images; a warning says how many cannot."""
     everything = [name for names in files for name in names]
     errors = Parallel(require="sharedmem")(delayed(_error_of)(name) for name in everything)
     broken = {name for name, error in zip(everything, errors, strict=True) if error}
@@ -156,7 +158,7 @@ def _readable(files: list[list[str]]) -> list[list[str]]:
             f"left out {len(broken)} of {len(everything)} files that cannot be read as images: {shown}"
             f"{', ...' if len(broken) > 3 else ''}.",
             UserWarning,
-            stacklevel=4,  # the call of load_image_folder, through the check of its parameters
+            stacklevel=4,  # the caller of load_image_folder: validate_params is between
         )
     return [[name for name in names if name not in broken] for names in files]
 

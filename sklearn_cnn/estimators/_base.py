@@ -27,6 +27,7 @@ from sklearn_cnn.images._reading import read_again, read_images
 from sklearn_cnn.images._shape import parse_image_shape
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 from sklearn_cnn.training._inference import predict_outputs, prediction_batch_size
+from sklearn_cnn.training._interrupts import kept_interrupts
 from sklearn_cnn.training._optimizers import OPTIMIZERS, Phase, phases
 
 _SEQUENCE = [tuple, list, np.ndarray]
@@ -108,7 +109,7 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator):
         earlier = Fitted.of(self) if go_on else None
         tasks = FitTasks(self, sum(phase.n_epochs for phase in request.phases), *data)
         # The caller may be in no_grad or inference_mode, whose tensors cannot be trained.
-        with torch.inference_mode(False), torch.enable_grad():
+        with kept_interrupts(), torch.inference_mode(False), torch.enable_grad():
             tasks.begin_fit()
             given = read(parameters, request, data, validation, earlier)
             chosen = design(parameters, given, earlier)

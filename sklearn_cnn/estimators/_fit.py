@@ -113,7 +113,7 @@ def _compared_range(
         then = fitted_estimator(parameters.weights, "weights").pixel_range_
     else:
         return now
-    warn_of_another_range(now, then, fractions=images.dtype != np.uint8, depth=8)
+    warn_of_another_range(now, then, fractions=images.dtype != np.uint8, depth=7)
     return now if earlier is None else (min(now[0], then[0]), max(now[1], then[1]))
 
 

@@ -415,4 +415,5 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         ndarray of shape (n,), or (n, n_outputs) for several outputs
             Predictions in the unit of `y`, as float64.
         """
-        return self.task_.decode(self._outputs(X))
+        outputs = self._outputs(X)
+        return self.task_.decode(outputs)

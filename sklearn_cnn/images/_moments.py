@@ -11,8 +11,8 @@ REDUCED = {"channel": (0, 2, 3), "pixel": (0,), "all": (0, 1, 2, 3)}
 """Axes of ``(n, c, h, w)`` that one statistic is taken over."""
 
 _AT_ONCE = 2**18
-"""Pixels whose moments are taken at once: in float64 they stay in a processor's cache, which takes a third
-of the time."""
+"""Pixels that are summed up at once: in float64 they fit into the processor's cache, which takes a third of
+the time."""
 
 
 class Moments:
@@ -21,7 +21,7 @@ class Moments:
     Parameters
     ----------
     per : {"channel", "pixel", "all"}
-        What has statistics of its own.
+        Which values share one mean, variance and range: those of a channel, of a pixel of a channel, or all.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Moments:
         Mean, and weighted sum of the squared deviations from it, in float64. Of shape ``(c, 1, 1)``,
         ``(c, h, w)`` or ``(1, 1, 1)``, as `per` says.
     low, high : ndarray
-        Least and largest value, of the same shape.
+        Smallest and largest value, of the same shape.
     """
 
     def __init__(self, per: str) -> None:
@@ -46,7 +46,7 @@ class Moments:
         self.high: Any = -np.inf
 
     def see(self, pixels: Tensor) -> None:
-        """Take in the range of a batch, and nothing else.
+        """Update the range with a batch, but not mean and variance.
 
         Parameters
         ----------
@@ -60,18 +60,18 @@ class Moments:
 
     @property
     def range(self) -> tuple[float, float]:
-        """Least and largest value of all."""
+        """Smallest and largest value of all."""
         return float(np.min(self.low)), float(np.max(self.high))
 
     def update(self, pixels: Tensor, weights: NDArray[np.float64] | None = None) -> None:
-        """Take in a batch.
+        """Update mean, variance and range with a batch.
 
         Parameters
         ----------
         pixels : Tensor of shape (n, c, h, w)
             Images of any real dtype.
         weights : ndarray of shape (n,) or None, default=None
-            Weights of the images. One of weight 0 counts for the range alone.
+            Weights of the images. An image of weight 0 counts for the range only.
         """
         self.see(pixels)
         w = np.ones(len(pixels)) if weights is None else weights
@@ -91,7 +91,7 @@ class Moments:
         squares = _weighted((x - mean).square_(), share, dims).cpu().numpy()[0] * w.sum()
         delta = mean.cpu().numpy()[0] - self.mean
         total = self.total + w.sum()
-        # Callers that cannot use so large a spread look at the range.
+        # Callers refuse values whose squares overflow, by their range.
         with np.errstate(over="ignore", invalid="ignore"):
             self.mean = self.mean + delta * (w.sum() / total)
             self.squares = self.squares + squares + delta**2 * (self.total * w.sum() / total)
@@ -99,17 +99,17 @@ class Moments:
 
     @property
     def variance(self) -> NDArray[np.float64]:
-        """Mean squared deviation; 0 where all values are equal, also where rounding made it another."""
+        """Mean squared deviation; exactly 0 where all values are equal, without rounding errors."""
         return np.where(self.low == self.high, 0.0, self.squares / self.total)
 
     @property
     def std(self) -> NDArray[np.float64]:
-        """Standard deviation, 1 where a value is constant but for rounding."""
+        """Standard deviation; 1 where all values are equal up to rounding."""
         return scale_of(np.sqrt(self.variance), self.mean)
 
     @property
     def center(self) -> NDArray[np.float64]:
-        """The mean; the very value where all are equal, so that it subtracts to zero."""
+        """The mean; exactly the value itself where all are equal, so that subtracting it gives 0."""
         return np.where(self.low == self.high, self.low, self.mean).astype(np.float64)
 
 
@@ -131,12 +131,12 @@ def white_of(high: float) -> float:
 
 
 def scale_of(spread: Any, about: Any) -> Any:
-    """What to divide by: a spread, or 1 where that is none."""
+    """What to divide by: the spread, or 1 where the spread vanishes."""
     return np.where(vanishes(spread, about), 1.0, spread)
 
 
 def vanishes(spread: Any, about: Any) -> Any:
-    """Whether a spread is 0, or within rounding of the values it is the spread of; of arrays or tensors."""
+    """Whether the spread of values around `about` is 0 up to rounding; takes arrays and tensors."""
     rounding = 10 * float(np.finfo(np.float64).eps)
     return (spread <= rounding * abs(about)) | (spread < float(np.finfo(np.float32).tiny))
 

@@ -124,7 +124,7 @@ def remember(estimator: Any, X: Any, source: ImageSource) -> None:
 
 
 def _check_pixels(X: Any, name: str) -> NDArray[Any]:
-    """The numbers of an array or frame, as `check_array` finds them."""
+    """The numbers of an array or frame, checked by scikit-learn's `check_array`."""
     if isinstance(X, np.ndarray) and not X.dtype.isnative:
         X = X.astype(X.dtype.newbyteorder("="))  # scikit-learn 1.6 overlooks NaN in swapped bytes
     _check_axes(X)
@@ -141,7 +141,7 @@ def _check_pixels(X: Any, name: str) -> NDArray[Any]:
 
 
 def _check_axes(X: Any) -> None:
-    """Name the axis of length zero."""
+    """Raise a ValueError that names the axis of length zero, if there is one."""
     sides = tuple(getattr(X, "shape", ()))
     if len(sides) < 2 or 0 not in sides:
         return
@@ -151,7 +151,7 @@ def _check_axes(X: Any) -> None:
 
 
 def _plain(images: NDArray[Any]) -> NDArray[Any]:
-    """uint8, float32 or float64, every image contiguous; a copy only where needed."""
+    """The images as uint8, float32 or float64, each contiguous; copied only where necessary."""
     images = np.asarray(images)  # a memmap as a plain array
     if images.dtype == np.dtype(bool):
         images = (images.view(np.uint8) != 0).view(np.uint8)  # Pillow stores a true pixel as 255
@@ -166,14 +166,14 @@ def _plain(images: NDArray[Any]) -> NDArray[Any]:
 def _read_source(
     X: ImageSource, expected: ImageShape | None, image_shape: Any, channels: str, name: str
 ) -> ImageSource:
-    """Read what another step has read: its pixels are known to be finite numbers."""
+    """Check the shape of a source. Its pixels need no check: the step that made it has read them."""
     _check_axes(X)
     try:
         shape = _settle_shape(X.shape, expected, image_shape, channels, name)
     except ValueError:
         if expected is not None or image_shape is not None or channels != "auto":
             raise
-        shape = X.image_shape  # the numbers alone do not tell where the channels are, but the step before knows
+        shape = X.image_shape  # ambiguous by its shape alone, but the step before knows where the channels are
     if shape != X.image_shape:
         raise ValueError(
             f"{name} reads X of shape {X.shape} as images of {shape} (height×width×channels), but the step before it "
@@ -217,12 +217,3 @@ def _swapped(shape: tuple[int, ...], fitted: ImageShape) -> str:
     if moved != fitted.sample_shape:
         return ""
     return f" Its channels={now!r}, but at fit it was channels={then!r}: use {move}."
-
-
-def read_for(estimator: Any, X: Any, *, reset: bool, image_shape: Any = None, channels: str = "auto") -> ImageSource:
-    """Read X for an estimator and set what it remembers, where `reset` is true; otherwise as `read_again`."""
-    if not reset:
-        return read_again(estimator, X)
-    source = read_images(X, image_shape=image_shape, channels=channels, name=type(estimator).__name__)
-    remember(estimator, X, source)
-    return source

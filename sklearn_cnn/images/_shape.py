@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 COLOUR_CHANNELS = (1, 3, 4)
-"""Channel counts that are recognised without being told."""
+"""Numbers of channels that are recognised where ``channels="auto"``."""
 
 WIDEST_UNSHAPED_ROW = 63
-"""Rows of this many values or fewer are read as one row of pixels where they make no square."""
+"""Longest row of X that is read as one row of pixels where its length is not a square number."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def parse_image_shape(image_shape: Any, channels: str = "auto") -> ImageShape:
     image_shape : tuple of int
         ``(h, w)``, ``(h, w, c)`` or ``(c, h, w)``.
     channels : {"auto", "first", "last"}, default="auto"
-        Where the channels stand; by default the end of the tuple that is 1, 3 or 4.
+        Where the channels are; by default at the end of the tuple that is 1, 3 or 4.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def parse_image_shape(image_shape: Any, channels: str = "auto") -> ImageShape:
     Raises
     ------
     ValueError
-        Where the tuple has another length, a side below 1, or channels at both ends or neither.
+        Where the tuple has another length or a side below 1, or where both ends or neither could be channels.
     """
     sides = tuple(image_shape) if hasattr(image_shape, "__iter__") else ()
     if len(sides) not in (2, 3) or not all(is_side(side) for side in sides):
@@ -127,12 +127,12 @@ def parse_image_shape(image_shape: Any, channels: str = "auto") -> ImageShape:
 
 
 def is_side(side: Any) -> bool:
-    """Whether a value can be the side of an image: a positive whole number."""
+    """Whether a value can be the side of an image: a positive integer."""
     return isinstance(side, int | np.integer) and not isinstance(side, bool) and int(side) > 0
 
 
 def _find_channels(sides: tuple[int, ...], channels: str, what: str) -> str:
-    """Order of three axes: by argument, or by which end is 1, 3 or 4."""
+    """Order of three axes: as `channels` says, or by which end is 1, 3 or 4."""
     if channels != "auto":
         return "chw" if channels == "first" else "hwc"
     first, last = sides[0] in COLOUR_CHANNELS, sides[2] in COLOUR_CHANNELS
@@ -153,9 +153,9 @@ def infer_image_shape(shape: tuple[int, ...], image_shape: Any = None, channels:
     shape : tuple of int
         Shape of X.
     image_shape : tuple of int or None, default=None
-        What the user says of one image.
+        Shape of one image, as the user gives it.
     channels : {"auto", "first", "last"}, default="auto"
-        Where the channels stand.
+        Where the channels are.
 
     Returns
     -------
@@ -165,7 +165,7 @@ def infer_image_shape(shape: tuple[int, ...], image_shape: Any = None, channels:
     Raises
     ------
     ValueError
-        Where the shape can be read in no way or in more than one.
+        Where the shape is not one of images, or could be read in more than one way.
     """
     if len(shape) not in (2, 3, 4):
         raise ValueError(

@@ -9,15 +9,16 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sklearn_cnn._memory import free_bytes, is_out_of_memory
 from sklearn_cnn._random import generator
 from sklearn_cnn.images._shape import ImageShape
 
 CHUNK_VALUES = 2**20
-"""Pixels that are held at once where a whole source is gone through."""
+"""Pixels in memory at once when all images of a source are computed."""
 
 _DRAWN_TOGETHER = 16
-"""Images that share a stream of random numbers in the one draw that NumPy sees. A single image costs the draw of
-its group, so the groups are small."""
+"""Images that share a stream of random numbers in the one fixed draw that NumPy gets. A single image costs as much
+as its group, so the groups are small."""
 
 
 class Step(Protocol):
@@ -26,16 +27,16 @@ class Step(Protocol):
     Attributes
     ----------
     random : bool
-        Whether it draws.
+        Whether it draws random numbers.
     """
 
     random: ClassVar[bool]
 
     def __call__(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Compute new images ``(n, c, h, w)`` of the same shape, without writing to the old."""
+        """Compute new images ``(n, c, h, w)`` of the same shape, without writing to the old ones."""
 
     def dtype(self, dtype: Any) -> Any:
-        """Dtype of what comes out, given that of what goes in."""
+        """Dtype of the result, for images of the given dtype."""
 
 
 class ImageSource(NDArrayOperatorsMixin):
@@ -90,7 +91,7 @@ class ImageSource(NDArrayOperatorsMixin):
         self.recipe = recipe
         self.rows = rows
 
-    # What it has of an array.
+    # The interface of an array.
 
     def __len__(self) -> int:
         return len(self.base) if self.rows is None else len(self.rows)
@@ -120,7 +121,7 @@ class ImageSource(NDArrayOperatorsMixin):
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
-            key = key[0]  # so scikit-learn selects samples
+            key = key[0]  # scikit-learn selects samples so
         if isinstance(key, tuple) or key is None or key is Ellipsis:
             return np.asarray(self)[key]
         rows = np.arange(len(self))[key]
@@ -134,7 +135,7 @@ class ImageSource(NDArrayOperatorsMixin):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
-            raise ValueError("the images of an ImageSource are computed, so they cannot be had without a copy.")
+            raise ValueError("the images of an ImageSource are computed, which is not possible without a copy.")
         images = self._fill(self._drawn_once if self.random_steps else self.batch)
         return images if dtype is None else images.astype(dtype, copy=False)
 
@@ -152,31 +153,34 @@ class ImageSource(NDArrayOperatorsMixin):
     def __repr__(self) -> str:
         return f"<ImageSource of shape {self.shape}, {self.dtype}{', random' * bool(self.random_steps)}>"
 
-    # What the steps of a pipeline and a network do with it.
+    # What steps of pipelines and networks use.
 
     @property
     def random_steps(self) -> list[Any]:
-        """The steps that draw. They have a ``seed``, and ``seed_of_fit`` where a fit draws from its own."""
+        """The steps that draw random numbers. Each has a ``seed``; ``seed_of_fit``: a fit uses its own seed instead."""
         return [step for step in self.recipe if step.random]
 
     @property
     def plain(self) -> bool:
-        """Whether this is an array and nothing more."""
+        """Whether the images are those of an array, all of them and unchanged."""
         return isinstance(self.base, np.ndarray) and self.rows is None and not self.recipe
 
     def then(self, *steps: Step) -> "ImageSource":
-        """The source whose images go through further steps."""
+        """A source with further steps at the end of the recipe."""
         return ImageSource(self.base, self.image_shape, self.recipe + steps, self.rows)
 
-    def on(self, device: torch.device, moved: dict[int, Tensor] | None = None) -> "ImageSource":
-        """Move the base into the memory of a device; nothing moves for the CPU, nor do files.
+    def on(self, device: torch.device, moved: dict[int, Any] | None = None) -> "ImageSource":
+        """Move the base into the memory of a device, where it fits.
+
+        A base that does not fit stays where it is, as files do: `batch` then moves the images that it is asked for.
+        For the CPU nothing moves.
 
         Parameters
         ----------
         device : torch.device
             Where the images are wanted.
         moved : dict or None, default=None
-            Bases that are there already, by their identity: parts of one source share theirs.
+            Bases that were moved already, by their identity: parts of one source share theirs.
 
         Returns
         -------
@@ -187,7 +191,7 @@ class ImageSource(NDArrayOperatorsMixin):
             return self
         moved = {} if moved is None else moved
         if id(self.base) not in moved:
-            moved[id(self.base)] = torch.from_numpy(self.base.copy()).to(device)
+            moved[id(self.base)] = _moved(self.base, device)
         return ImageSource(moved[id(self.base)], self.image_shape, self.recipe, self.rows)
 
     def batch(
@@ -198,7 +202,7 @@ class ImageSource(NDArrayOperatorsMixin):
         Parameters
         ----------
         rows : ndarray of int, or slice
-            Which.
+            Which images.
         draws : sequence of torch.Generator or None, default=None
             One for each random step, on the device; None leaves the random steps out.
         device : torch.device, default="cpu"
@@ -207,7 +211,7 @@ class ImageSource(NDArrayOperatorsMixin):
         Returns
         -------
         Tensor of shape (k, c, h, w)
-            The images; not to be written to.
+            The images. Do not write to them: they may share memory with the base.
         """
         images = self.image_shape.to_channels_first(self._of_base(rows).to(device))
         remaining = None if draws is None else iter(draws)
@@ -219,12 +223,12 @@ class ImageSource(NDArrayOperatorsMixin):
         return images
 
     def batches(self, rows: NDArray[np.intp] | None = None) -> Iterator[tuple[NDArray[np.intp], Tensor]]:
-        """Go through the images without random steps, in the memory of a few.
+        """Iterate over the images without random steps, a few at a time.
 
         Parameters
         ----------
         rows : ndarray of int or None, default=None
-            Which, by default all.
+            Which images; by default all.
 
         Yields
         ------
@@ -239,7 +243,7 @@ class ImageSource(NDArrayOperatorsMixin):
                 yield part, self.batch(part)
 
     def images(self) -> NDArray[Any]:
-        """All images without random steps, as stored; the base itself where it is those.
+        """Compute all images without random steps; return the base itself where nothing is to be computed.
 
         Returns
         -------
@@ -265,14 +269,14 @@ class ImageSource(NDArrayOperatorsMixin):
             yield np.arange(start, min(start + size, len(self)))
 
     def _fill(self, compute: Any) -> NDArray[Any]:
-        """An array of what is computed for the rows, a chunk at a time."""
+        """An array of the images that `compute` gives, a chunk at a time."""
         filled = np.empty(self.shape, self.dtype)
         for rows in self._chunks():
             filled[rows] = self.image_shape.from_channels_first(compute(rows)).cpu().numpy()
         return filled
 
     def _drawn_once(self, rows: NDArray[np.intp]) -> Tensor:
-        """Images as NumPy sees them: what an image looks like depends on its place in the base alone."""
+        """The one fixed draw that NumPy gets: what is drawn for an image depends only on its place in the base."""
         index = rows if self.rows is None else self.rows[rows]
         groups, members = np.unique(index // _DRAWN_TOGETHER, return_inverse=True)
         images = self.image_shape.to_channels_first(self._of_base(rows))
@@ -280,7 +284,7 @@ class ImageSource(NDArrayOperatorsMixin):
         for i, group in enumerate(groups):
             mine = np.flatnonzero(members == i)
             place = torch.from_numpy(index[mine] - group * _DRAWN_TOGETHER)
-            # Images that are not wanted are left blank: what is drawn for an image does not depend on the pixels.
+            # The group's other images are zeros: what is drawn for an image does not depend on the pixels.
             part = images.new_zeros((_DRAWN_TOGETHER, *images.shape[1:]))
             part[place] = images[torch.from_numpy(mine)]
             for number, step in enumerate(self.recipe):
@@ -291,3 +295,24 @@ class ImageSource(NDArrayOperatorsMixin):
             drawn[torch.from_numpy(mine)] = part[place]
         assert drawn is not None
         return drawn
+
+
+def _moved(base: NDArray[Any], device: torch.device) -> NDArray[Any] | Tensor:
+    """The values of an array on a device, or the array itself where they do not fit.
+
+    They are copied a few at a time, so that the host holds no second copy of the array. Half of the device's free
+    memory is left to the training.
+    """
+    free = free_bytes(device)
+    if free is not None and base.nbytes > free / 2:
+        return base
+    size = max(1, CHUNK_VALUES // max(1, base[:1].size))
+    try:
+        moved = torch.empty(base.shape, dtype=torch.from_numpy(base[:0].copy()).dtype, device=device)
+        for start in range(0, len(base), size):
+            moved[start : start + size] = torch.from_numpy(base[start : start + size].copy())
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return base
+    return moved

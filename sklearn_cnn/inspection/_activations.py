@@ -1,4 +1,4 @@
-"""Numbers from inside a network: what its layers give for images."""
+"""The outputs of a network's layers for images."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,36 +16,36 @@ from sklearn_cnn.training._inference import prediction_batch_size
 
 
 def feature_maps(estimator: Any, X: Any, layer: str | Sequence[str] = "all") -> dict[str, NDArray[Any]]:
-    """Compute what the layers of a network give for images.
+    """Compute the outputs of the layers of a network for images.
 
     Read more in the user guide.
 
     Parameters
     ----------
     estimator : estimator
-        A fitted estimator of this package, a pipeline that ends in one, or a search over either.
+        A fitted estimator of this package, a fitted pipeline that ends in one, or a fitted search over either.
     X : array-like of images
         As for its ``predict``.
     layer : str or sequence of str, default="all"
-        Names of rows of ``plan_``. A row that comes ready made, such as a backbone, has its parts after a dot:
-        ``"backbone.layer1"``, or ``"backbone.layer1.0.conv1"``. ``"all"`` are all rows and, of those that
-        come ready made, the parts on the first level.
+        Names of layers of ``plan_``. Parts of a ready-made layer, such as a backbone, are named after a dot:
+        ``"backbone.layer1"``, or ``"backbone.layer1.0.conv1"``. ``"all"`` means all layers of the plan and the
+        first-level parts of those that are ready made.
 
     Returns
     -------
     dict of str to ndarray of shape (n, channels, height, width) or (n, n_features)
-        By the names of the layers, in the order of the plan; in the dtype of the network, as a rule float32.
-        Parts of what comes ready made give what they give, some of them with the channels last; one that runs
-        several times for an image has what it gave the last time.
+        Outputs by the names of the layers, in the order of the plan and in the dtype of the network, usually
+        float32. Outputs of parts of ready-made layers are as the parts give them, some with the channels last.
+        Of a part that runs several times for an image it is the last output.
 
     Raises
     ------
     ValueError
-        For the name of a layer that is not there; those that are there are listed.
+        Where `layer` names no layer of this network; the message lists those there are.
     TypeError
-        Where `estimator` is of another kind, or `layer` is no name.
+        Where `estimator` is of another kind, or `layer` is neither a name nor a list of names.
     NotFittedError
-        Where it is not fitted.
+        Where the estimator is not fitted.
 
     Examples
     --------
@@ -62,9 +62,9 @@ def feature_maps(estimator: Any, X: Any, layer: str | Sequence[str] = "all") -> 
 
 
 def maps_of(subject: Subject, layer: str | Sequence[str], *, missing: str = "raise") -> dict[str, NDArray[Any]]:
-    """What layers give for the images of a subject, see `feature_maps`.
+    """The outputs of layers for the images of a subject, see `feature_maps`.
 
-    With ``missing="skip"`` layers that give nothing are left out.
+    With ``missing="skip"`` layers that have no output, or do not run, are left out.
     """
     plan, network = subject.estimator.plan_, spare_copy(subject.estimator.module_)
     names = find_layers(network, plan, layer)
@@ -74,10 +74,10 @@ def maps_of(subject: Subject, layer: str | Sequence[str], *, missing: str = "rai
         for rows, pixels in batches_of(subject, prediction_batch_size(plan.largest_map)):
             network.maps(pixels, stop)
             if missing == "skip" or (isinstance(layer, str) and layer == "all"):
-                names = [name for name in names if name in seen]  # some parts only hold others, or are never run
+                names = [name for name in names if name in seen]  # some parts only contain others, or never run
             for name in names:
                 if name not in seen:
-                    raise ValueError(f"layer={name!r} gives no array, or is not run by this network.")
+                    raise ValueError(f"layer={name!r} gives no array, or does not run in this network.")
                 if name not in found:
                     part = seen[name]
                     found[name] = np.empty(
@@ -88,9 +88,9 @@ def maps_of(subject: Subject, layer: str | Sequence[str], *, missing: str = "rai
 
 
 def layer_names(network: ImageNetwork, plan: Plan) -> list[str]:
-    """Rows of a plan and, behind those that come ready made, their parts on the first level.
+    """Names of the layers of a plan, each ready-made one followed by its first-level parts.
 
-    Parts that are joined in the plan, such as a convolution and its normalisation, are apart here.
+    Parts that are one row of the plan's table, such as a convolution with its normalisation, are separate here.
     """
     names = []
     for row in plan.layers:
@@ -102,7 +102,7 @@ def layer_names(network: ImageNetwork, plan: Plan) -> list[str]:
 
 
 def _children(module: nn.Module, prefix: str = "") -> list[str]:
-    """Names of the parts on the first level that has several."""
+    """Names of the parts on the first level with more than one part."""
     children = dict(module.named_children())
     if len(children) == 1:
         ((name, child),) = children.items()
@@ -111,7 +111,7 @@ def _children(module: nn.Module, prefix: str = "") -> list[str]:
 
 
 def find_layers(network: ImageNetwork, plan: Plan, layer: str | Sequence[str]) -> list[str]:
-    """Names of layers, checked, in the order of the plan; see `feature_maps`."""
+    """The names of existing layers that `layer` asks for, in the order of the plan; see `feature_maps`."""
     usual = layer_names(network, plan)
     if isinstance(layer, str) and layer == "all":
         return usual
@@ -125,7 +125,7 @@ def find_layers(network: ImageNetwork, plan: Plan, layer: str | Sequence[str]) -
         *(f"{row}.{part}" for row in ready_made for part, _ in network.layers[row].named_modules() if part),
     ]
     if not wanted:
-        raise ValueError("layer= names no layer; 'all' are all.")
+        raise ValueError("layer= names no layer; use layer='all' for all of them.")
     for name in wanted:
         if name not in known:
             raise ValueError(f"layer={name!r} is not there; these are: {', '.join(map(repr, ['all', *usual]))}.")
@@ -134,9 +134,9 @@ def find_layers(network: ImageNetwork, plan: Plan, layer: str | Sequence[str]) -
 
 @contextmanager
 def recording(network: ImageNetwork, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Keep what layers give in each run, by their names.
+    """Keep the last outputs of layers, by their names.
 
-    What follows is given a copy: some networks write over their maps.
+    The next layer gets a copy, since some networks write over their maps.
     """
     seen: dict[str, Tensor] = {}
 
@@ -158,21 +158,21 @@ def recording(network: ImageNetwork, names: Sequence[str]) -> Iterator[dict[str,
 
 
 def _last_row(plan: Plan, names: Sequence[str]) -> str:
-    """The row at which a network can stop, having run all these layers."""
+    """The last layer of the plan that a network must run to have run all these."""
     rows = [row.name for row in plan.layers]
     return max((name.split(".")[0] for name in names), key=rows.index)
 
 
 def as_maps(array: Any, image_size: tuple[int, int], *, ready_made: bool) -> Any:
-    """What a layer gives as maps ``(n, channels, height, width)``; None where it is something else.
+    """The output of a layer as maps ``(n, channels, height, width)``; None where it is not maps.
 
-    Parts of ready-made networks give maps with the channels first or last, and also what has four axes but is no
-    picture, such as the heads of an attention. Maps are told by their shape: that of the image, but smaller.
+    Parts of ready-made networks give maps with the channels first or last, and other arrays of four axes, such as
+    the heads of an attention. Maps are recognised by their proportions, which are those of the image.
 
     Parameters
     ----------
     array : ndarray or Tensor
-        What the layer gives.
+        Output of the layer.
     image_size : (int, int)
         Height and width of an image.
     ready_made : bool
@@ -188,7 +188,7 @@ def as_maps(array: Any, image_size: tuple[int, int], *, ready_made: bool) -> Any
 
 
 def _is_smaller(size: Sequence[int], image_size: tuple[int, int]) -> bool:
-    """Whether a map may be of an image of this size: no larger, and of the same proportions but for rounding."""
+    """Whether a map may belong to an image: no larger, and of the same proportions up to rounding."""
     (height, width), (rows, columns) = size, image_size
     skew = abs(height * columns - width * rows)
     return height <= rows and width <= columns and skew <= 1.5 * max(rows, columns)

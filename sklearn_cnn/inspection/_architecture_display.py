@@ -1,4 +1,4 @@
-"""ArchitectureDisplay: a network as boxes."""
+"""ArchitectureDisplay."""
 
 from typing import Any, Self
 
@@ -8,18 +8,19 @@ from sklearn_cnn.estimators._base import BaseCNN
 from sklearn_cnn.inspection._drawing import axes_for, import_pyplot
 from sklearn_cnn.inspection._subject import find_estimator
 
-_DOTS = 100  # pixels an inch: a figure is as large as the picture that a notebook shows
+_DOTS = 100  # pixels per inch: a figure is as large as the SVG that a notebook shows
 
 
 class ArchitectureDisplay:
-    """A network as boxes that are as large as the maps that they give.
+    """A drawing of a network as boxes, whose sizes show the sizes of the maps.
 
-    Height and depth of a box grow with the sides of its map, its width with the number of channels. Below it stand
-    its output shape, parameters and multiply-adds, and what follows it before the next box: normalisation,
-    activation, dropout. Blocks with branches, and all blocks of long networks, are one box each: a way around it is
-    a residual connection, slices are branches that run side by side. What training leaves as it is, is hatched.
+    Height and depth of a box grow with the sides of its map, its width with the number of channels. The text below
+    it has its output shape, parameters and multiply-adds, and the layers between it and the next box:
+    normalisation, activation, dropout. A block with branches is one box, and so is every block of a long network:
+    a line around a box is a residual connection, slices of a box are parallel branches. Layers that are not trained
+    are hatched.
 
-    Use `from_estimator`, or make one of a plan and call `plot`.
+    Use `from_estimator`, or make one from a plan and call `plot`.
 
     Parameters
     ----------
@@ -29,9 +30,9 @@ class ArchitectureDisplay:
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        Where it was drawn.
+        The axes that it was drawn in.
     figure_ : matplotlib.figure.Figure
-        The figure of it.
+        Its figure.
 
     See Also
     --------
@@ -55,17 +56,17 @@ class ArchitectureDisplay:
         self.plan = plan
 
     def plot(self, ax: Any = None) -> Self:
-        """Draw it.
+        """Draw the network.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes or None, default=None
-            Where; a new figure by default.
+            Where to draw; a new figure by default.
 
         Returns
         -------
         ArchitectureDisplay
-            Itself.
+            The display itself.
 
         Raises
         ------
@@ -84,7 +85,7 @@ class ArchitectureDisplay:
         ax.set_axis_off()
         ax.set(xlim=(0, picture.width), ylim=(picture.height, 0), aspect="equal")
         room = ax.get_window_extent()
-        points = 72 / _DOTS  # of a pixel; in given axes the letters shrink with the boxes
+        points = 72 / _DOTS  # points per pixel; in axes that are given the letters shrink with the boxes
         if not own:
             shrunk = min(room.width / picture.width, room.height / picture.height) / ax.figure.dpi * _DOTS
             points *= min(1.0, shrunk)
@@ -100,7 +101,7 @@ class ArchitectureDisplay:
                     ax.text(
                         shape.x,
                         shape.y,
-                        shape.text.replace("$", r"\$"),  # no formula
+                        shape.text.replace("$", r"\$"),  # a dollar would begin a formula
                         fontsize=shape.size * points,
                         fontweight="bold" if shape.bold else "normal",
                         ha="center" if shape.centred else "left",
@@ -121,23 +122,23 @@ class ArchitectureDisplay:
             A fitted estimator of this package, or a fitted pipeline or search that ends in one; or a classifier or
             regressor that is not fitted, with `X` and `y`.
         X : array-like of images or None, default=None
-            Images, of which only the shape matters. Unused where the estimator is fitted.
+            Images; only their shape is used, and only where the estimator is not fitted.
         y : array-like of shape (n,) or (n, n_outputs), or None, default=None
-            Targets, of which only the number of outputs matters. Unused where the estimator is fitted.
+            Targets; only the number of outputs is used, and only where the estimator is not fitted.
         ax : matplotlib.axes.Axes or None, default=None
-            Where; a new figure by default.
+            Where to draw; a new figure by default.
 
         Returns
         -------
         ArchitectureDisplay
-            What was drawn.
+            The display, drawn.
 
         Raises
         ------
         TypeError
-            Where it is no such estimator.
+            Where it is another kind of estimator.
         NotFittedError
-            Where it is not fitted, and cannot be laid out without.
+            Where the estimator is not fitted, and X is missing.
         ValueError
             Where the network is impossible for these images.
         ImportError

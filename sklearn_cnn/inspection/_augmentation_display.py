@@ -10,30 +10,30 @@ from sklearn_cnn.estimators._base import BaseCNN
 from sklearn_cnn.estimators._network import fitted_steps
 from sklearn_cnn.images._reading import read_images
 from sklearn_cnn.inspection._drawing import COLOURS, axes_for, draw_picture, grid_inside, import_pyplot, limits_of
-from sklearn_cnn.inspection._subject import drawable
+from sklearn_cnn.inspection._subject import check_count, drawable, first_of
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 
 
 class AugmentationDisplay:
-    """Images, and what an augmenter makes of them: whoever looks should see the right class in every draw.
+    """Images, and random changes of them by an augmenter: the right class should be visible in every draw.
 
-    Make one with `from_estimator`, which plots it too.
+    Use `from_estimator`, which also plots it.
 
     Read more in the user guide.
 
     Parameters
     ----------
     pictures : ndarray of shape (n, height, width) or (n, height, width, channels)
-        The images as they are.
+        The unchanged images.
     draws : ndarray of shape (n, n_draws, height, width) or (n, n_draws, height, width, channels)
-        Draws of each.
+        Changed images: draws for each image.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        The place of all pictures.
+        The axes that the pictures are in, hidden.
     axes_ : ndarray of Axes of shape (n, 1 + n_draws)
-        The grid: a row for each image, first as it is, then its draws.
+        The grid: a row for each image, first unchanged, then its draws.
     figure_ : matplotlib.figure.Figure
         The figure.
 
@@ -57,45 +57,45 @@ class AugmentationDisplay:
 
     @classmethod
     def from_estimator(cls, augmenter: Any, X: Any, *, n_images: int = 4, n_draws: int = 6, ax: Any = None) -> Self:
-        """Draw images as an augmenter changes them.
+        """Draw images with the random changes of an augmenter.
 
         Parameters
         ----------
         augmenter : ImageAugmenter, CNNClassifier, CNNRegressor, or pipeline or search
-            Fitted or not. Of a network its parameter `augmenter`; of a pipeline the first step that augments, where
-            the steps before it are fitted if they have to be; of a fitted search that of its best estimator.
+            Fitted or not. For a network its parameter `augmenter` is used; for a pipeline the first step that
+            augments, with the steps before it fitted where they must be; for a fitted search that of its best
+            estimator.
         X : array-like of images
-            Of which the first ones are drawn.
+            Images; the first ones are drawn.
         n_images : int, default=4
-            How many; fewer where there are fewer.
+            Number of images to draw; fewer where there are fewer.
         n_draws : int, default=6
-            Draws of each.
+            Number of draws for each image.
         ax : matplotlib.axes.Axes or None, default=None
             Where to draw; a new figure by default.
 
         Returns
         -------
         AugmentationDisplay
-            Drawn already. An augmenter whose `random_state` is an int gives the same draws each time; so does one
-            with None as the parameter of a network whose `random_state` is an int.
+            The display, drawn. The draws are the same each time where `random_state` of the augmenter is an int, or
+            is None and that of its network is an int.
 
         Raises
         ------
         TypeError
-            Where nothing that was given augments.
+            Where neither an augmenter nor a network is given.
         ValueError
-            Where a network has no augmenter; where a number is no positive integer; where the augmenter cannot
-            read or change the images.
+            Where a network has no augmenter, a number is not a positive integer, or the augmenter cannot read or
+            change the images.
         NotFittedError
-            Where a step before the augmenter has to be fitted.
+            Where a step before the augmenter must be fitted and is not.
         ImportError
             Where matplotlib is missing.
         """
-        for name, number in (("n_images", n_images), ("n_draws", n_draws)):
-            if not isinstance(number, Integral) or isinstance(number, bool) or number < 1:
-                raise ValueError(f"{name} is a positive integer; got {number!r}.")
+        check_count("n_images", n_images)
+        check_count("n_draws", n_draws)
         before, found = _find_augmenter(augmenter)
-        images = X[:n_images]
+        images = first_of(X, n_images)
         for step in before:
             images = step.transform(images)
         source = read_images(images, image_shape=found.image_shape, channels=found.channels, name=type(found).__name__)
@@ -119,7 +119,7 @@ class AugmentationDisplay:
         Returns
         -------
         AugmentationDisplay
-            Itself.
+            The display itself.
 
         Raises
         ------
@@ -144,7 +144,7 @@ class AugmentationDisplay:
 
 
 def _find_augmenter(estimator: Any) -> tuple[list[Any], ImageAugmenter]:
-    """The steps before an augmenter, and the augmenter, which reads and draws as it would in training."""
+    """The steps before an augmenter, and the augmenter with the settings that training would use."""
     steps = _all_steps(estimator)
     seeds = [step.random_state for step in steps if isinstance(step, BaseCNN)]
     for number, step in enumerate(steps):
@@ -157,18 +157,19 @@ def _find_augmenter(estimator: Any) -> tuple[list[Any], ImageAugmenter]:
     if any(isinstance(step, BaseCNN) for step in steps):
         raise ValueError("there is no augmenter: neither a step of a pipeline nor the parameter augmenter.")
     raise TypeError(
-        f"an ImageAugmenter is drawn, or a network or pipeline that has one; got {type(estimator).__name__}."
+        f"AugmentationDisplay needs an ImageAugmenter, or a network or pipeline that has one; got "
+        f"{type(estimator).__name__}."
     )
 
 
 def _all_steps(estimator: Any) -> list[Any]:
-    """The steps of an estimator, and in their place the steps of those that have steps themselves."""
+    """The steps of an estimator, with nested pipelines, searches and frozen estimators replaced by their steps."""
     steps = [step for _, step in fitted_steps(estimator)]
     return steps if steps[0] is estimator else [inner for step in steps for inner in _all_steps(step)]
 
 
 def _seeded(augmenter: ImageAugmenter, seeds: list[Any]) -> ImageAugmenter:
-    """An augmenter without a seed draws, as in training, by that of the network."""
+    """The augmenter; where it has no seed, a copy with that of the network, as in training."""
     if augmenter.random_state is None and seeds and isinstance(seeds[0], Integral):
         return clone(augmenter).set_params(random_state=int(seeds[0]))
     return augmenter

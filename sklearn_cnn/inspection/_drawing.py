@@ -1,4 +1,4 @@
-"""What the displays share: pictures, and grids of them inside one axes."""
+"""Drawing shared by the displays: pictures, and grids of axes inside of one axes."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from sklearn_cnn._optional import import_optional
 
 Limits = tuple[float, float]
-"""What is drawn black and what white."""
+"""The values that are drawn black and white."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Colours that the colour-blind tell apart: Okabe and Ito, "Color universal design", 2008, without the yellow, which
-is pale on white."""
+"""Colours that colour-blind readers can tell apart: Okabe and Ito, "Color universal design", 2008, without yellow,
+which is pale on white."""
 
 
 def import_pyplot(purpose: str) -> Any:
@@ -21,12 +21,12 @@ def import_pyplot(purpose: str) -> Any:
 
 
 def axes_for(ax: Any, purpose: str, size: tuple[float, float]) -> Any:
-    """The axes to draw in: those given, or those of a new figure of so many inches."""
+    """The axes to draw in: the given axes, or those of a new figure of this size in inches."""
     if ax is not None:
         if not hasattr(ax, "get_subplotspec"):
-            raise TypeError(f"ax is one Axes of matplotlib; got {type(ax).__name__}.")
+            raise TypeError(f"ax must be one Axes of matplotlib; got {type(ax).__name__}.")
         if not ax.axison:
-            raise ValueError("ax is hidden, as it is where a display was drawn before; pass another one.")
+            raise ValueError("ax is hidden, since a display was drawn in it before; pass another one.")
         return ax
     pyplot = import_pyplot(purpose)
     return pyplot.subplots(figsize=size, layout="constrained")[1]
@@ -38,21 +38,21 @@ def grid_inside(ax: Any, n_rows: int, n_columns: int, **settings: Any) -> NDArra
     Parameters
     ----------
     ax : matplotlib.axes.Axes
-        The place.
+        The axes whose place the grid takes.
     n_rows, n_columns : int
         Size of the grid.
     **settings
-        Of the grid, such as ``width_ratios``.
+        Arguments of the grid, such as ``width_ratios``.
 
     Returns
     -------
     ndarray of shape (n_rows, n_columns), of Axes
-        Without ticks; those in which nothing is drawn should be switched off.
+        Axes without ticks. The caller switches off those in which it draws nothing.
     """
     ax.set_axis_off()
     current = ax.figure.gca()
     place = ax.get_subplotspec()
-    if place is None:  # made by hand, so that no layout looks after it
+    if place is None:  # axes added by hand belong to no layout
         box = ax.get_position()
         sides = {"left": box.x0, "right": box.x1, "bottom": box.y0, "top": box.y1}
         grid = ax.figure.add_gridspec(n_rows, n_columns, **sides, **settings)
@@ -63,12 +63,12 @@ def grid_inside(ax: Any, n_rows: int, n_columns: int, **settings: Any) -> NDArra
         made = ax.figure.add_subplot(grid[row, column])
         made.set(xticks=[], yticks=[])
         axes[row, column] = made
-    ax.figure.sca(current)  # pyplot goes on where it was
+    ax.figure.sca(current)  # pyplot's current axes stay the same
     return axes
 
 
 def limits_of(pictures: NDArray[Any]) -> Limits:
-    """Black and white of images: 0 and 255 of bytes, 0 and 1 of fractions, else the least and the largest value."""
+    """Black and white of images: 0 and 255 for uint8, 0 and 1 for fractions, else the smallest and largest value."""
     if pictures.dtype == np.uint8:
         return 0.0, 255.0
     if not np.isfinite(pictures).any():
@@ -80,34 +80,33 @@ def limits_of(pictures: NDArray[Any]) -> Limits:
 
 
 def draw_picture(ax: Any, picture: NDArray[Any], limits: Limits) -> Any:
-    """Draw one image, grey or in colour; of other numbers of channels than 3 and 4 their mean.
+    """Draw one image: in colour where it has 3 or 4 channels, otherwise the mean of its channels in grey.
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
-        Where.
+        Where to draw.
     picture : ndarray of shape (height, width) or (height, width, channels)
         The image.
     limits : (float, float)
-        What is black and what white.
+        The values of black and white.
 
     Returns
     -------
     matplotlib.image.AxesImage
-        What was drawn.
+        The drawn image.
     """
     low, high = limits
     if picture.ndim == 3 and picture.shape[2] in (3, 4):
         shown = np.clip((picture.astype(np.float64) - low) / (high - low), 0, 1)
-        return ax.imshow(
-            np.where(np.isnan(shown), 1.0, shown), interpolation="nearest", origin="upper"
-        )  # NaN is no pixel: white
+        shown = np.where(np.isnan(shown), 1.0, shown)  # places without a pixel are white
+        return ax.imshow(shown, interpolation="nearest", origin="upper")
     grey = picture if picture.ndim == 2 else picture.mean(axis=2)
     return ax.imshow(grey, cmap="gray", vmin=low, vmax=high, interpolation="nearest", origin="upper")
 
 
 def cut_middle(text: str, length: int) -> str:
-    """Text of at most so many characters: of a longer one its beginning and its end, where names differ."""
+    """Shorten text to a length by leaving out its middle: names differ at their beginning and end."""
     if len(text) <= length:
         return text
     head = length // 2

@@ -14,34 +14,34 @@ _SHOWN = ("convolution", "pool", "sum", "concatenation")
 
 
 class FeatureMapDisplay:
-    """What the layers of a network make of one image.
+    """One image and the maps that the layers of a network compute from it.
 
-    Under the image come its maps, a row for each layer: the deeper, the fewer pixels, and the more each of them
-    sees. Use `from_estimator` to make one.
+    The maps are drawn below the image, a row for each layer. Maps of deeper layers have fewer pixels, each of which
+    depends on a larger part of the image. Use `from_estimator`, which also plots it.
 
     Read more in the user guide.
 
     Parameters
     ----------
     image : ndarray of shape (height, width) or (height, width, channels)
-        As it came; where a step changed its size, as that step gave it.
+        The image as passed, or as resized by a step of the pipeline.
     maps : dict of str to ndarray of shape (n_maps, height, width)
-        By the name of their layer, those first that vary most over the image.
+        Maps by the name of their layer; those that vary most over the image come first.
     filters : dict of str to ndarray of shape (n_maps,)
-        Numbers of the filters that the maps are from.
+        Indices of the filters that the maps belong to.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        The place of the grid, hidden.
+        The axes that the grid is in, hidden.
     axes_ : ndarray of shape (n_layers + 1, n_maps), of Axes
-        The grid; those that stay empty are off.
+        The grid; empty axes are switched off.
     figure_ : matplotlib.figure.Figure
         The figure.
 
     See Also
     --------
-    feature_maps : The numbers themselves, of any layers and images.
+    feature_maps : The maps as arrays, for any layers and images.
 
     Examples
     --------
@@ -68,19 +68,19 @@ class FeatureMapDisplay:
 
     @classmethod
     def from_estimator(cls, estimator: Any, X: Any, *, layer: Any = "auto", n_maps: int = 8, ax: Any = None) -> Self:
-        """Compute the maps of the first image, and draw them.
+        """Compute the maps of the first image and draw them.
 
         Parameters
         ----------
         estimator : estimator
-            A fitted estimator of this package, a pipeline that ends in one, or a search over either.
+            A fitted estimator of this package, a fitted pipeline that ends in one, or a fitted search over either.
         X : array-like of images
             As for its ``predict``; the first is drawn.
         layer : str or sequence of str, default="auto"
-            Names of layers, as for `feature_maps`. ``"auto"`` are the convolutions and pools, of deep networks the
-            last one of each size, and the parts of backbones.
+            Names of layers, as for `feature_maps`. ``"auto"`` selects convolutions and pools (in a deep network the
+            last one of each size of map) and the parts of backbones.
         n_maps : int, default=8
-            Maps of a layer: those with the largest standard deviation over the image.
+            Number of maps of each layer: those with the largest standard deviation over the image.
         ax : matplotlib.axes.Axes or None, default=None
             Where to draw; by default a new figure.
 
@@ -92,13 +92,13 @@ class FeatureMapDisplay:
         Raises
         ------
         ValueError
-            For the name of a layer that is not there, or where none has maps.
+            Where `layer` names no layer of this network, or none of the layers has maps.
         TypeError
             Where `estimator` is of another kind.
         NotFittedError
-            Where it is not fitted.
+            Where the estimator is not fitted.
         ImportError
-            Without matplotlib, which the extra ``plot`` brings.
+            Where matplotlib is missing; the extra ``plot`` installs it.
         """
         import_pyplot(cls.__name__)  # before anything is computed
         check_count("n_maps", n_maps)
@@ -112,7 +112,7 @@ class FeatureMapDisplay:
             if maps is not None:
                 found[name] = maps[0]
         if not found:
-            raise ValueError("none of these layers gives maps; those of convolutions do.")
+            raise ValueError("none of these layers gives maps; name a convolution, or use layer='auto'.")
         strongest = {
             name: np.argsort(-values.std(axis=(1, 2)), kind="stable")[:n_maps] for name, values in found.items()
         }
@@ -138,7 +138,7 @@ class FeatureMapDisplay:
         Raises
         ------
         ImportError
-            Without matplotlib, which the extra ``plot`` brings.
+            Where matplotlib is missing; the extra ``plot`` installs it.
         """
         n_columns = max(len(values) for values in self.maps.values())
         n_rows = len(self.maps) + 1

@@ -27,30 +27,30 @@ _PATCHES = 4
 
 
 class FilterDisplay:
-    """The filters of the first convolution, and what excites those of the deeper ones.
+    """The filters of the first convolution, and image patches that activate deeper filters most.
 
-    A filter of the first layer is a small picture itself: it answers most to what looks like it. Deeper filters read
-    the maps of others, and are shown by the parts of images to which they answer most, each as large as what one
-    value of their maps sees; of networks that come ready made, where that is not known, by whole images. Use
-    `from_estimator` to make one.
+    A filter of the first layer is a small picture itself: it responds most to patches that look like it. Deeper
+    filters take maps as input, and are shown by the patches of images with the largest response; a patch is the
+    receptive field of one value of their maps. In ready-made networks the receptive field is unknown, and whole images
+    are shown. Use `from_estimator`, which also plots it.
 
     Read more in the user guide.
 
     Parameters
     ----------
     filters : ndarray of shape (n_filters, height, width) or (n_filters, height, width, 3)
-        Weights of the first convolution: in colour where it takes three channels, else their mean over channels.
+        Weights of the first convolution: in colour where it has three input channels, else their mean over channels.
     patches : dict of str to ndarray of shape (n_filters, 4, height, width) or (n_filters, 4, height, width, channels)
-        By the name of a layer, the parts of images that excite its filters most; NaN outside the image.
+        By the name of a layer, the patches with the largest response of its filters; NaN outside the image.
     numbers : dict of str to ndarray of shape (n_filters,)
-        Numbers of the filters that the patches are of.
+        Indices of the filters that the patches belong to.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        The place of the grid, hidden.
+        The axes that the grid is in, hidden.
     axes_ : ndarray of shape (n_rows, n_columns), of Axes
-        The grid; those that stay empty are off.
+        The grid; empty axes are switched off.
     figure_ : matplotlib.figure.Figure
         The figure.
 
@@ -63,7 +63,7 @@ class FilterDisplay:
     >>> clf = CNNClassifier((8, 16), max_epochs=1, random_state=0).fit(X, y)
     >>> FilterDisplay.from_estimator(clf).filters.shape
     (8, 3, 3)
-    >>> FilterDisplay.from_estimator(clf, X).patches["block2_conv"].shape  # each value there sees 8 pixels
+    >>> FilterDisplay.from_estimator(clf, X).patches["block2_conv"].shape  # with a receptive field of 8 pixels
     (12, 4, 8, 8)
     """
 
@@ -82,20 +82,20 @@ class FilterDisplay:
     def from_estimator(
         cls, estimator: Any, X: Any = None, *, layer: Any = "auto", n_filters: int = 12, ax: Any = None
     ) -> Self:
-        """Find the filters, and in images what excites them, and draw them.
+        """Find the filters and the patches that activate them most, and draw them.
 
         Parameters
         ----------
         estimator : estimator
-            A fitted estimator of this package, a pipeline that ends in one, or a search over either.
+            A fitted estimator of this package, a fitted pipeline that ends in one, or a fitted search over either.
         X : array-like of images or None, default=None
-            Where to look for what excites deeper filters; without images the first layer alone is drawn.
+            Images to search for patches; without them only the first layer is drawn.
         layer : str or sequence of str, default="auto"
-            Names of deeper layers with maps, as for `feature_maps`. ``"auto"`` are the convolutions, of deep
-            networks the last one of each size, and the parts of backbones.
+            Names of deeper layers with maps, as for `feature_maps`. ``"auto"`` selects the convolutions (in a deep
+            network the last one of each size of map) and the parts of backbones.
         n_filters : int, default=12
-            Filters of a deeper layer: those that are excited most above their mean, in standard deviations. Of the
-            first layer all are drawn, up to 64.
+            Number of filters of each deeper layer: those with the largest response above their mean, in standard
+            deviations. Of the first layer all are drawn, up to 64.
         ax : matplotlib.axes.Axes or None, default=None
             Where to draw; by default a new figure.
 
@@ -107,13 +107,13 @@ class FilterDisplay:
         Raises
         ------
         ValueError
-            For a network without convolutions, or the name of a layer that is not there or has no maps.
+            Where the network has no convolution, or `layer` names a layer that does not exist or has no maps.
         TypeError
             Where `estimator` is of another kind.
         NotFittedError
-            Where it is not fitted.
+            Where the estimator is not fitted.
         ImportError
-            Without matplotlib, which the extra ``plot`` brings.
+            Where matplotlib is missing; the extra ``plot`` installs it.
         """
         import_pyplot(cls.__name__)  # before anything is computed
         check_count("n_filters", n_filters)
@@ -148,7 +148,7 @@ class FilterDisplay:
         Raises
         ------
         ImportError
-            Without matplotlib, which the extra ``plot`` brings.
+            Where matplotlib is missing; the extra ``plot`` installs it.
         """
         patches = self.patches or {}
         shown = self.filters[:64]
@@ -163,7 +163,7 @@ class FilterDisplay:
         for cell, values in zip(self.axes_.flat, shown, strict=False):
             largest = float(np.abs(values).max()) or 1.0
             cell.set_axis_on()
-            draw_picture(cell, values, (-largest, largest))  # 0 is the grey in the middle
+            draw_picture(cell, values, (-largest, largest))  # 0 is medium grey
         self._name(0, f"first layer\n{shown.shape[1]}×{shown.shape[2]}")
         for row, (name, values) in enumerate(patches.items(), start=of_filters):
             limits = limits_of(values)
@@ -241,14 +241,14 @@ def _strongest(
         mean, square = sums[name] / count[name]
         deviation = (square - mean.square()).clamp(min=0).sqrt()
         raised = (value - mean[:, None]) / deviation.clamp(min=1e-12)[:, None]
-        # A filter that gives the same everywhere is excited by nothing.
+        # A filter with the same response everywhere is activated by nothing.
         raised[deviation <= 1e-6 * mean.abs() + 1e-12] = -torch.inf
         found[name] = raised.numpy(), where.numpy()
     return found
 
 
 def _cut(subject: Subject, plan: Plan, name: str, places: NDArray[np.intp]) -> NDArray[Any]:
-    """What values at these places, ``(n_filters, k, 3)``, see of the images; NaN outside."""
+    """The receptive fields, cut out of the images, of values at places ``(n_filters, k, 3)``; NaN outside."""
     pictures = subject.pictures
     sides = pictures.shape[1:3]
     fields = [field_of(plan, name, axis) for axis in (0, 1)]

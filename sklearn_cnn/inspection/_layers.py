@@ -1,4 +1,4 @@
-"""Which layers are worth a look, and what of the image one of their values sees."""
+"""Which layers are worth drawing, and which part of the image one of their values depends on."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ _SHOWN = 8
 
 
 def layers_with_maps(network: ImageNetwork, plan: Plan, boxes: tuple[str, ...]) -> list[str]:
-    """Names of layers whose maps are worth a look, and of the first-level parts of ready-made modules.
+    """Names of layers whose maps are worth drawing, and of the first-level parts of ready-made modules.
 
     Parameters
     ----------
@@ -23,13 +23,13 @@ def layers_with_maps(network: ImageNetwork, plan: Plan, boxes: tuple[str, ...]) 
     plan : Plan
         Its plan.
     boxes : tuple of str
-        Which layers: the sorts of boxes that a picture of the plan shows them as.
+        Which layers: those that a picture of the plan shows as one of these sorts of boxes.
 
     Returns
     -------
     list of str
-        Layers that pool the whole image are left out. Of more than eight layers only the last with each size of map
-        is kept: the stages of a deep network.
+        Without layers that pool the whole image. Of more than eight layers only the last of each size of map is
+        kept: the stages of a deep network.
     """
     rows = [row for row in plan.layers if KINDS[row.kind].box in boxes and KINDS[row.kind].sees != "image"]
     names = [row.name for row in rows]
@@ -40,16 +40,16 @@ def layers_with_maps(network: ImageNetwork, plan: Plan, boxes: tuple[str, ...]) 
 
 @dataclass(frozen=True)
 class Field:
-    """Where on an axis of the image the values of a map look.
+    """The receptive fields of the values of a map, along one axis of the image.
 
     Attributes
     ----------
     size : int
-        Pixels that one value sees, beyond the border too.
+        Pixels in the receptive field of one value, including those beyond the border.
     step : int
-        Pixels from one value to the next.
+        Distance from the field of one value to that of the next, in pixels.
     start : float
-        Middle of what the first value sees.
+        Centre of the field of the first value.
     """
 
     size: int = 1
@@ -57,13 +57,13 @@ class Field:
     start: float = 0.0
 
     def pixels(self, position: int) -> tuple[int, int]:
-        """First pixel that the value at a position sees, and the one behind the last; they may lie outside."""
+        """First pixel of the field at a position, and the one after its last; both may lie outside the image."""
         first = round(self.start + position * self.step - (self.size - 1) / 2)
         return first, first + self.size
 
 
 def field_of(plan: Plan, name: str, axis: int) -> Field | None:
-    """What the values of a row see along an axis, 0 down and 1 across; None where it is the whole image."""
+    """Receptive fields of a layer along an axis (0 down, 1 across); None where they are the whole image."""
     fields: dict[str, Field | None] = {"input": Field()}
     for row in plan.layers:
         fields[row.name] = _behind(row, [fields[source] for source in row.reads], axis)

@@ -1,7 +1,6 @@
 """MistakesDisplay."""
 
 from math import ceil, floor, log10, sqrt
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -19,15 +18,15 @@ from sklearn_cnn.inspection._drawing import (
     import_pyplot,
     limits_of,
 )
-from sklearn_cnn.inspection._subject import find_trained, look_at
+from sklearn_cnn.inspection._subject import check_count, find_trained, look_at
 
 _WRONG = COLOURS[1]
 
 
 class MistakesDisplay:
-    """Images that a network gets wrong, or is unsure of, with what it says and what is true.
+    """Images that a network predicts wrongly or is unsure of, with prediction and truth.
 
-    Make one with `from_estimator`, which plots it too.
+    Use `from_estimator`, which also plots it.
 
     Read more in the user guide.
 
@@ -36,22 +35,22 @@ class MistakesDisplay:
     pictures : ndarray of shape (n, height, width) or (n, height, width, channels)
         The images, before any preprocessing.
     y_true : ndarray of shape (n,)
-        What is true.
+        True labels or numbers.
     y_pred : ndarray of shape (n,)
-        What the network says.
+        Predicted labels or numbers.
     probabilities : ndarray of shape (n, 2) or None, default=None
-        Probabilities of the true and of the predicted class. None for numbers, of which none is marked as wrong.
+        Probabilities of the true and of the predicted class. None for a regressor; then no image is marked as wrong.
     rows : ndarray of int of shape (n,) or None, default=None
-        Which images of X these are.
+        Indices of these images in X.
     caption : str, default=""
-        Stands below the pictures; where there are none, in their place.
+        Text below the pictures, or in their place where there are none.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        The place of all pictures.
+        The axes that the pictures are in, hidden.
     axes_ : ndarray of Axes of shape (n_rows, n_columns)
-        The grid; those in which no picture is drawn are switched off. Empty where there are no pictures.
+        The grid; empty axes are switched off. An empty array where there are no pictures.
     figure_ : matplotlib.figure.Figure
         The figure.
     text_ : matplotlib.text.Text
@@ -90,51 +89,50 @@ class MistakesDisplay:
     def from_estimator(
         cls, estimator: Any, X: Any, y: Any, *, n_images: int = 16, order: str = "wrong", ax: Any = None
     ) -> Self:
-        """Draw what an estimator gets wrong, or is unsure of.
+        """Draw images that an estimator predicts wrongly or is unsure of.
 
         Parameters
         ----------
         estimator : CNNClassifier, CNNRegressor, or pipeline or search
-            Fitted; a pipeline ends in one, and a search is over either.
+            Fitted. A pipeline ends in a classifier or regressor; a search is over either.
         X : array-like of images
-            As for its ``predict``; images it was not trained on tell more.
+            As for its ``predict``; use images that it was not trained on.
         y : array-like of shape (n,)
-            What is true: one label or one number an image.
+            True targets: one label or one number for each image.
         n_images : int, default=16
-            How many are drawn; fewer where there are fewer.
+            Number of images to draw; fewer where there are fewer.
         order : {"wrong", "uncertain"}, default="wrong"
-            ``"wrong"``: of the images whose label is wrong those whose wrong class is the most probable; for a
-            regressor those with the largest errors. ``"uncertain"``: of all images those whose most probable class
-            is the least so, right or wrong.
+            ``"wrong"``: wrongly predicted images, those with the largest probability of the wrong class first; for
+            a regressor the images with the largest errors. ``"uncertain"``: the images with the smallest probability
+            of the predicted class, right or wrong.
         ax : matplotlib.axes.Axes or None, default=None
             Where to draw; a new figure by default.
 
         Returns
         -------
         MistakesDisplay
-            Drawn already.
+            The display, drawn.
 
         Raises
         ------
         ValueError
-            For an unknown `order`, or one that a regressor does not have; where `n_images` is no positive integer;
+            For an unknown `order`, or ``"uncertain"`` with a regressor; where `n_images` is not a positive integer;
             for several labels or numbers an image.
         TypeError
             Where `estimator` is of another kind.
         NotFittedError
-            Where it is not fitted.
+            Where the estimator is not fitted.
         ImportError
             Where matplotlib is missing.
         """
         if order not in ("wrong", "uncertain"):
             raise ValueError(f"order is 'wrong' or 'uncertain'; got {order!r}.")
-        if not isinstance(n_images, Integral) or isinstance(n_images, bool) or n_images < 1:
-            raise ValueError(f"n_images is a positive integer; got {n_images!r}.")
+        check_count("n_images", n_images)
         network = find_trained(estimator, cls.__name__)
         check_consistent_length(X, y)
         choose = _choose_numbers if is_regressor(network) else _choose_labels
         settings = choose(estimator, network, X, y, n_images, order)
-        # One image to know the shape of none.
+        # Where there is no mistake, one image gives the shape of the empty array.
         chosen = settings["rows"]
         pictures = look_at(estimator, _safe_indexing(X, chosen if len(chosen) else [0])).pictures[: len(chosen)]
         return cls(pictures=pictures, **settings).plot(ax)
@@ -150,7 +148,7 @@ class MistakesDisplay:
         Returns
         -------
         MistakesDisplay
-            Itself.
+            The display itself.
 
         Raises
         ------
@@ -194,7 +192,7 @@ class MistakesDisplay:
         return self.probabilities is not None and bool(self.y_true[number] != self.y_pred[number])
 
     def _write_titles(self, n_columns: int) -> None:
-        """What is true and what is said; labels are cut until a title is no wider than its column."""
+        """Titles of truth and prediction; labels are shortened until a title is no wider than its column."""
         self.figure_.canvas.figure.draw_without_rendering()  # the layout decides how wide a column is
         places = [panel.get_position(original=True) for panel in self.axes_[0]]
         column = places[1].x0 - places[0].x0 if n_columns > 1 else places[0].width
@@ -203,13 +201,13 @@ class MistakesDisplay:
             labels = [str(self.y_true[number]), str(self.y_pred[number])]
             length = max(map(len, labels))
             size = "medium" if n_columns <= 4 else "small"
-            # A dollar in a label is no formula.
+            # A dollar in a label must not begin a formula.
             title = panel.set_title(self._title(number, labels), fontsize=size, parse_math=False)
             while (excess := title.get_window_extent().width - room) > 0 and length > 3:
                 letter = (room + excess) / max(map(len, title.get_text().split("\n")))
                 length = max(3, length - max(1, int(excess / letter)))
                 title.set_text(self._title(number, [cut_middle(label, length) for label in labels]))
-            # What little place is left in a small axes.
+            # Smaller letters where short labels are still too wide.
             title.set_fontsize(title.get_fontsize() * min(1, room / title.get_window_extent().width))
 
     def _title(self, number: int, labels: list[str]) -> str:
@@ -223,7 +221,7 @@ class MistakesDisplay:
 
 
 def _choose_labels(estimator: Any, network: Any, X: Any, y: Any, n_images: int, order: str) -> dict[str, Any]:
-    """Rows of a classifier's mistakes or doubts, with all that is said of them."""
+    """Arguments of a display of a classifier's mistakes, or of its least certain predictions."""
     if network.task_.name == "multilabel":
         raise ValueError("MistakesDisplay takes classifiers of one label an image; this one has several.")
     y = column_or_1d(y)
@@ -239,7 +237,7 @@ def _choose_labels(estimator: Any, network: Any, X: Any, y: Any, n_images: int, 
     else:
         rows = np.argsort(certainty, kind="stable")[:n_images]
         caption = f"wrong (×): {n_wrong} of {n} images; these are the {len(rows)} least certain"
-    # A label that the network does not know has no probability.
+    # A label that was not in the training data has no probability.
     places = {label: place for place, label in enumerate(classes.tolist())}
     of_truth = [probabilities[row, places[y[row]]] if y[row] in places else 0.0 for row in rows]
     return {
@@ -252,9 +250,9 @@ def _choose_labels(estimator: Any, network: Any, X: Any, y: Any, n_images: int, 
 
 
 def _choose_numbers(estimator: Any, network: Any, X: Any, y: Any, n_images: int, order: str) -> dict[str, Any]:
-    """Rows of a regressor's largest errors, with all that is said of them."""
+    """Arguments of a display of a regressor's largest errors."""
     if order != "wrong":
-        raise ValueError(f"order={order!r} needs probabilities, which a regressor has not; use order='wrong'.")
+        raise ValueError(f"order={order!r} needs probabilities, which a regressor does not have; use order='wrong'.")
     if network.n_outputs_ > 1:
         raise ValueError("MistakesDisplay takes regressors of one number an image; this one has several.")
     y = column_or_1d(y, dtype=np.float64)

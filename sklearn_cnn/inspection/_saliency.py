@@ -1,4 +1,4 @@
-"""Which pixels an output hangs on."""
+"""Which pixels an output depends on."""
 
 import warnings
 from collections.abc import Callable
@@ -20,68 +20,69 @@ from sklearn_cnn.inspection._subject import Subject, batches_of, dtype_of, look_
 from sklearn_cnn.training._inference import prediction_batch_size
 
 GRADIENT_BYTES = 256 * 2**20
-"""What all maps of a batch may take where gradients are computed, which keeps them all."""
+"""Memory for the maps of a batch where gradients are computed, which needs all of them."""
 
 _READY_MADE_MAPS = 64
-"""Values of a ready-made part's maps for each of the image: ResNet-50 has 60 at 224×224 pixels."""
+"""Assumed size of the maps of a ready-made layer, as a multiple of the image: ResNet-50 has 60 at 224×224 pixels."""
 
 _FEWEST_STEPS, _MOST_STEPS = 16, 1024
-"""Gradients that integrated gradients take for an image."""
+"""Fewest and most gradients that integrated gradients compute for an image."""
 
 _SHARE_OF_A_PIECE = 1 / 16
-"""Of the error that is allowed: the pieces that are not cut are many, and their errors cancel out in part only."""
+"""Largest error of one piece, as a share of the error allowed for an image: there are many pieces, and their errors
+cancel out only in part."""
 
 _METHODS = ("grad_cam", "gradient", "integrated_gradients", "occlusion")
 
 
 def saliency(estimator: Any, X: Any, method: str = "grad_cam", target: Any = None) -> NDArray[np.float32]:
-    """Compute how much each pixel counts for an output of a network.
+    """Compute how important each pixel is for an output of a network.
 
     Read more in the user guide.
 
     Parameters
     ----------
     estimator : CNNClassifier, CNNRegressor, or pipeline or search
-        Fitted; a pipeline ends in one, and a search is over either.
+        Fitted. A pipeline ends in a classifier or regressor; a search is over either.
     X : array-like of images
         As for its ``predict``.
     method : {"grad_cam", "gradient", "integrated_gradients", "occlusion"}, default="grad_cam"
-        How it is found out:
+        The method:
 
-        - ``"grad_cam"``: the maps of the last convolution, each times the mean of its gradient, added up; what
-          speaks for the output remains, enlarged to the image [1]_. The maps are normalised and activated as the
-          network does, but not pooled. In a ready-made network they are the last that have more than one pixel and
-          the proportions of the image. Coarse
-          and smooth; a mean of gradients says little where the head treats each place in its own way.
-        - ``"gradient"``: the size of the output's gradient for each pixel, the largest of the channels [2]_.
-        - ``"integrated_gradients"``: the mean gradient on the way from a baseline, the image whose pixels are all
-          0, to the image, times their difference; the channels are added up [3]_. Signed: what is below 0 speaks
-          against the output. All pixels add up to the difference of the output between image and baseline. The
-          steps are halved where they are too long for that, until they do but for 1% of it and 0.001 (of a
-          regressor: of a standard deviation of the targets), or 1,024 gradients were computed.
-        - ``"occlusion"``: how much the output sinks where a square of the image's mean colour covers a place,
+        - ``"grad_cam"``: the sum of the maps of the last convolution, each weighted by the mean of its gradient;
+          negative values are set to 0, and the result is enlarged to the image [1]_. The maps are normalised and
+          activated as in the network, but not pooled. In a ready-made network they are the last ones that have more
+          than one pixel and the proportions of the image. The result is coarse and smooth, and says little where
+          the head has different weights for each place.
+        - ``"gradient"``: the absolute gradient of the output by each pixel, the largest of its channels [2]_.
+        - ``"integrated_gradients"``: the mean gradient on the straight line from a baseline, an image of zeros, to
+          the image, times their difference, summed over channels [3]_. Signed: negative values are evidence against
+          the output. The sum over all pixels is the difference of the output between image and baseline, to 1% and
+          0.001 (of a regressor: 0.001 standard deviations of the targets). Steps on the line are halved until this
+          holds, or until 1,024 gradients were computed.
+        - ``"occlusion"``: how much the output falls where a square of the image's mean colour covers a place,
           the mean of the squares that cover it [4]_. The squares are a seventh of the shorter side wide, at
           least 2 pixels, and overlap by half. It takes no gradient, but 169 predictions for a square image of 28
           pixels, and more for a long one.
     target : label or int, default=None
-        The class whose logit is looked at, by default for each image the predicted one. With several labels an
-        image, and for a regressor, the number of the output; by default the most probable label, and the one
-        output.
+        The class whose logit is explained; by default the class predicted for each image. With several labels an
+        image it is the number of a label, by default of the most probable one; for a regressor the number of an
+        output, needed where there are several.
 
     Returns
     -------
     ndarray of shape (n, height, width)
-        In float32, in the unit of the output. Signed for ``"integrated_gradients"``, never negative for the others.
+        In float32, in the unit of the output. Signed for ``"integrated_gradients"``, never negative for other methods.
 
     Raises
     ------
     ValueError
-        For an unknown method, a class that is not there, a network without a convolution where `method` is
-        ``"grad_cam"``, or a regressor of several outputs without a target.
+        For an unknown method or class, a network without a convolution where `method` is ``"grad_cam"``, or a
+        regressor of several outputs without a target.
     TypeError
         Where `estimator` is of another kind.
     NotFittedError
-        Where it is not fitted.
+        Where the estimator is not fitted.
 
     Warns
     -----
@@ -106,20 +107,20 @@ def saliency(estimator: Any, X: Any, method: str = "grad_cam", target: Any = Non
     >>> clf = CNNClassifier(max_epochs=3, random_state=0).fit(X, y)
     >>> saliency(clf, X[:5]).shape
     (5, 8, 8)
-    >>> against = saliency(clf, X[:5], "integrated_gradients", target=3)  # what speaks for and against a 3
+    >>> against = saliency(clf, X[:5], "integrated_gradients", target=3)  # evidence for and against a 3
     """
     check_method(method)
     return saliency_of(look_at(estimator, X), method, target)[0]
 
 
 def check_method(method: Any) -> None:
-    """Refuse what is no method of `saliency`."""
+    """Raise a ValueError for an unknown method of `saliency`."""
     if method not in _METHODS:
         raise ValueError(f"method is one of {', '.join(map(repr, _METHODS))}; got {method!r}.")
 
 
 def saliency_of(subject: Subject, method: str, target: Any) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """What `saliency` gives, and for each image the number of the output that it is about."""
+    """The result of `saliency`, and for each image the index of the output that it explains."""
     estimator, plan = subject.estimator, subject.estimator.plan_
     network = spare_copy(estimator.module_)
     target_of = _target_of(estimator, target)
@@ -131,7 +132,7 @@ def saliency_of(subject: Subject, method: str, target: Any) -> tuple[NDArray[np.
     # The caller may be in no_grad, inference_mode or autocast.
     with torch.inference_mode(False), torch.autocast(torch.device(estimator.device_).type, enabled=False):
         for rows, pixels in batches_of(subject, size):
-            # Tensors made in inference mode take no part in gradients.
+            # A copy, since tensors made in inference mode cannot have gradients.
             images = pixels.to(dtype_of(network)).clone()
             with torch.no_grad():
                 index = target_of(network(images))
@@ -154,9 +155,11 @@ def saliency_of(subject: Subject, method: str, target: Any) -> tuple[NDArray[np.
 
 
 def _target_of(estimator: Any, target: Any) -> Callable[[Tensor], Tensor]:
-    """What gives the number of the output in question, from the outputs of a batch."""
+    """A function from the outputs of a batch to the index of the output to explain, for each image."""
     if not hasattr(estimator, "task_"):
-        raise TypeError(f"saliency is of an output, and a {type(estimator).__name__} has none; pass a classifier.")
+        raise TypeError(
+            f"saliency explains an output, and a {type(estimator).__name__} has none; pass a classifier or regressor."
+        )
     n_outputs, classes = estimator.task_.n_outputs, getattr(estimator, "classes_", None)
     if target is None:
         if classes is None and n_outputs > 1:
@@ -170,7 +173,7 @@ def _target_of(estimator: Any, target: Any) -> Callable[[Tensor], Tensor]:
 
 
 def _same(choice: Any, target: Any) -> bool:
-    """Whether labels are equal; an array is no label."""
+    """Whether a label is the target; an array never is."""
     return bool(np.ndim(target) == 0 and choice == target)
 
 
@@ -181,7 +184,7 @@ def _gradient_batch_size(plan: Plan) -> int:
 
 
 def _gradients(network: ImageNetwork, images: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """The outputs in question, ``(k,)``, and their gradients by the pixels, ``(k, c, h, w)``."""
+    """The outputs to explain, ``(k,)``, and their gradients by the pixels, ``(k, c, h, w)``."""
     with torch.enable_grad():
         images = images.detach().requires_grad_()
         outputs = _pick(network(images), index)
@@ -195,7 +198,7 @@ def _pick(outputs: Tensor, index: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Maps:
-    """What Grad-CAM weighs: the maps of a layer, after some functions of their values."""
+    """The maps of Grad-CAM: those of a layer, after functions that the network applies to each value."""
 
     layer: str
     functions: tuple[nn.Module, ...] = ()
@@ -203,14 +206,14 @@ class _Maps:
 
 def _grad_cam(network: ImageNetwork, images: Tensor, index: Tensor, where: _Maps) -> Tensor:
     with torch.enable_grad(), recording(network, [where.layer]) as seen:
-        # Without it nothing asks for a gradient: the weights do not.
+        # The pixels must require gradients, since the weights of the copy do not.
         outputs = _pick(network(images.detach().requires_grad_()), index)
         given = seen[where.layer]
         (gradients,) = torch.autograd.grad(outputs.sum(), given, allow_unused=True)
     if gradients is None:
         raise ValueError(
-            f"method='grad_cam' looks at the last maps, those of {where.layer!r}, and the output does not depend on "
-            f"them; use another method."
+            f"method='grad_cam' uses the last maps, those of {where.layer!r}, but the output does not depend on them; "
+            f"use another method."
         )
     size, ready_made = (images.shape[2], images.shape[3]), "." in where.layer
     gradients, maps = (as_maps(values, size, ready_made=ready_made) for values in (gradients, given.detach()))
@@ -222,12 +225,11 @@ def _grad_cam(network: ImageNetwork, images: Tensor, index: Tensor, where: _Maps
 
 
 def _last_maps(network: ImageNetwork, plan: Plan, subject: Subject) -> _Maps:
-    """The maps that the head reads, as they are before any pooling; where those are single pixels, earlier ones.
+    """The activated maps of the last convolution before any pooling; of an earlier one where these are single pixels.
 
-    Pools make them too small to show a place, while the convolution's values as such are not what the network
-    goes on with: a channel below its bias is switched off behind the activation. Of 36 networks that know a bright
-    square, the largest 5% of values were on it by 86% on average and 29% at worst where the convolution is activated;
-    by 84% and 0% where not; and by 67% and 0% behind the pool.
+    Pooled maps are too small to show a place. Maps before the activation have values that the network does not use.
+    Measured on 36 networks that recognise a bright square: of the largest 5% of values, 86% were on the square (29% in
+    the worst network) with activated maps, 84% (0%) before the activation, and 67% (0%) after the pool.
     """
     rows = {row.name: row for row in plan.layers}
     ready_made = next((row.name for row in plan.layers if row.ready_made), None)
@@ -252,7 +254,7 @@ def _last_maps(network: ImageNetwork, plan: Plan, subject: Subject) -> _Maps:
 
 
 def _last_map_inside(network: ImageNetwork, row: str, subject: Subject) -> str:
-    """The part of a ready-made row that is the last to give maps of more than one pixel."""
+    """The part of a ready-made layer that is the last to give maps of more than one pixel."""
     _, pixels = next(batches_of(subject, 1))
     size = (pixels.shape[2], pixels.shape[3])
     order: list[str] = []
@@ -262,7 +264,7 @@ def _last_map_inside(network: ImageNetwork, row: str, subject: Subject) -> str:
         if maps is not None and prod(maps.shape[2:]) > 1:
             order.append(part)
 
-    # What drops values is no part of the picture: attention drops among its weights.
+    # Without dropout and softmax, which an attention applies to its weights: these are not maps.
     parts = {
         f"{row}.{name}": part
         for name, part in network.layers[row].named_modules()
@@ -283,13 +285,13 @@ def _last_map_inside(network: ImageNetwork, row: str, subject: Subject) -> str:
 
 
 def _integrated_gradients(network: ImageNetwork, images: Tensor, index: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Attributions ``(k, h, w)``, and by how much more than allowed their sums miss the difference, ``(k,)``.
+    """Attributions ``(k, h, w)``, and by how much more than allowed their sums are off, ``(k,)``.
 
-    The way from the baseline, which is 0, is cut into pieces, of which each has the gradient of its middle. A piece
-    over which the output changes by another amount is cut in two. Networks are nearly linear but for their kinks, so
-    that few pieces have to be, where to halve them all took more than 1,024 gradients for some digits.
+    The line from the baseline, which is 0, to the image is divided into pieces, and the gradient of a piece is that in
+    its middle. A piece is halved where the output does not change over it as this gradient says. Networks are nearly
+    linear between kinks, so that few pieces are halved; halving all took more than 1,024 gradients for some digits.
     """
-    wide = torch.float32 if images.device.type == "mps" else torch.float64  # what there is
+    wide = torch.float32 if images.device.type == "mps" else torch.float64  # MPS has no float64
     corners = torch.linspace(0, 1, _FEWEST_STEPS + 1, dtype=wide, device=images.device)
     outputs = torch.stack([_outputs_at(network, images, index, float(corner), size) for corner in corners], dim=1)
     outputs = outputs.to(wide)
@@ -298,7 +300,7 @@ def _integrated_gradients(network: ImageNetwork, images: Tensor, index: Tensor, 
     attribution = torch.zeros_like(images, dtype=wide)
     missing = torch.zeros_like(difference)
     used = torch.zeros_like(index)
-    # A piece: its image, where it begins and ends, and the outputs there.
+    # Each piece has its image, begin and end on the line, and the outputs at both.
     n = len(images)
     rows = torch.arange(n, device=images.device).repeat_interleave(_FEWEST_STEPS)
     ways = torch.stack([corners[:-1].repeat(n), corners[1:].repeat(n)], dim=1)
@@ -327,7 +329,7 @@ def _integrated_gradients(network: ImageNetwork, images: Tensor, index: Tensor, 
 
 
 def _outputs_at(network: ImageNetwork, images: Tensor, index: Tensor, fraction: float, size: int) -> Tensor:
-    """The outputs in question for images that are scaled, ``(k,)``."""
+    """The outputs to explain, ``(k,)``, for images times a fraction."""
     with torch.no_grad():
         parts = [
             _pick(network(images[start : start + size] * fraction), index[start : start + size])
@@ -341,7 +343,7 @@ def _warn_of_missing_steps(excess: Tensor) -> None:
     if n:
         warnings.warn(
             f"the integrated gradients of {n} of {len(excess)} images do not add up to the difference of the output "
-            f"after {_MOST_STEPS:,} gradients; the worst is {float(excess.max()):.3g} further off than 1% and 0.001.",
+            f"after {_MOST_STEPS:,} gradients; the largest error is {float(excess.max()):.3g} above 1% and 0.001.",
             UserWarning,
             stacklevel=4,
         )
@@ -367,6 +369,6 @@ def _occlusion(network: ImageNetwork, images: Tensor, index: Tensor) -> Tensor:
 
 
 def _starts(length: int, side: int) -> list[int]:
-    """Where squares begin that overlap by half and cover an axis."""
+    """Starts of squares that overlap by half and cover an axis."""
     last = max(length - side, 0)
     return sorted({*range(0, last, max(side // 2, 1)), last})

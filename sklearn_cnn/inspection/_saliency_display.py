@@ -17,7 +17,7 @@ from sklearn_cnn.inspection._saliency import check_method, saliency_of
 from sklearn_cnn.inspection._subject import check_count, first_images, look_at
 
 _LETTERS = 13
-"""Of a title: as many as stand over an image without touching the next one's."""
+"""Longest line of a title, in letters: a longer one would touch that of the next image."""
 
 _METHODS = {
     "grad_cam": "Grad-CAM",
@@ -28,27 +28,27 @@ _METHODS = {
 
 
 class SaliencyDisplay:
-    """Images, and under each of them the pixels that count for what the network says.
+    """Images, and below each of them how important its pixels are for the prediction.
 
-    Use `from_estimator` to make one.
+    Use `from_estimator`, which also plots it.
 
     Read more in the user guide.
 
     Parameters
     ----------
     images : ndarray of shape (n, height, width) or (n, height, width, channels)
-        As they came; where a step changed their size, as that step gave them.
+        The images as passed, or as resized by a step of the pipeline.
     saliency : ndarray of shape (n, height, width)
-        How much each pixel counts.
+        Importance of each pixel.
     method : str
-        How that was found out, see `saliency`.
+        Method that computed it, see `saliency`.
     titles : sequence of str
-        One for each image.
+        Titles of the images.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        The place of the grid, hidden.
+        The axes that the grid is in, hidden.
     axes_ : ndarray of shape (2, n), of Axes
         The images above, the overlays below.
     figure_ : matplotlib.figure.Figure
@@ -56,12 +56,12 @@ class SaliencyDisplay:
 
     See Also
     --------
-    saliency : The numbers themselves.
+    saliency : The values as an array.
 
     Notes
     -----
-    Each image has its own scale, up to its largest value. Where values are signed, what speaks for the output is
-    orange and what speaks against it is purple; otherwise the brighter, the more a pixel counts.
+    Each image has its own scale, up to its largest value. Where values are signed, evidence for the output is
+    orange and evidence against it purple; otherwise brighter pixels are more important.
 
     Examples
     --------
@@ -91,12 +91,12 @@ class SaliencyDisplay:
         n_images: int = 8,
         ax: Any = None,
     ) -> Self:
-        """Compute what counts in the first images, and draw it.
+        """Compute the saliency of the first images and draw it.
 
         Parameters
         ----------
         estimator : CNNClassifier, CNNRegressor, or pipeline or search
-            Fitted; a pipeline ends in one, and a search is over either.
+            Fitted. A pipeline ends in a classifier or regressor; a search is over either.
         X : array-like of images
             As for its ``predict``.
         method : str, default="grad_cam"
@@ -104,7 +104,7 @@ class SaliencyDisplay:
         target : label or int, default=None
             As for `saliency`; by default the predicted class.
         n_images : int, default=8
-            How many are drawn, at most.
+            Number of images to draw; fewer where there are fewer.
         ax : matplotlib.axes.Axes or None, default=None
             Where to draw; by default a new figure.
 
@@ -116,9 +116,9 @@ class SaliencyDisplay:
         Raises
         ------
         ValueError, TypeError, NotFittedError
-            As by `saliency`.
+            As for `saliency`.
         ImportError
-            Without matplotlib, which the extra ``plot`` brings.
+            Where matplotlib is missing; the extra ``plot`` installs it.
         """
         import_pyplot(cls.__name__)  # before anything is computed
         check_count("n_images", n_images)
@@ -130,7 +130,7 @@ class SaliencyDisplay:
         return cls(images=subject.pictures, saliency=found, method=method, titles=titles).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> Self:
-        """Draw the images and what counts in them.
+        """Draw the images and their saliency.
 
         Parameters
         ----------
@@ -145,7 +145,7 @@ class SaliencyDisplay:
         Raises
         ------
         ImportError
-            Without matplotlib, which the extra ``plot`` brings.
+            Where matplotlib is missing; the extra ``plot`` installs it.
         """
         n = len(self.images)
         height, width = self.images.shape[1:3]
@@ -176,7 +176,7 @@ class SaliencyDisplay:
 
 
 def _titles(fitted: Any, said: NDArray[Any], targets: NDArray[np.intp], target: Any) -> list[str]:
-    """What was predicted, and what the picture is about where that is something else."""
+    """The prediction of each image, and the target where the saliency is for another output."""
     if said.ndim > 1:  # several outputs: the picture is about one of them
         values = [row[number] for row, number in zip(said, targets, strict=True)]
         return [f"output {number}:\n{_short(value)}" for number, value in zip(targets, values, strict=True)]
@@ -185,7 +185,7 @@ def _titles(fitted: Any, said: NDArray[Any], targets: NDArray[np.intp], target: 
 
 
 def _short(value: Any) -> str:
-    """A label or number that fits over its image."""
+    """A label or number, shortened to fit above its image."""
     return cut_middle(f"{value:.3g}" if isinstance(value, float | np.floating) else str(value), _LETTERS)
 
 

@@ -1,4 +1,4 @@
-"""What is looked at: a fitted estimator with its images, and a copy of its network that may be touched."""
+"""A fitted estimator with images to look at, and a copy of its network that may be changed."""
 
 import copy
 from collections.abc import Iterator
@@ -27,18 +27,18 @@ from sklearn_cnn.images._source import ImageSource
 
 @dataclass(frozen=True)
 class Subject:
-    """A fitted estimator and images, as its network takes them and as they came.
+    """A fitted estimator and images, before and after the steps of its pipeline.
 
     Attributes
     ----------
     estimator : estimator of this package
-        Fitted; the last step where a pipeline was given.
+        Fitted; the last step of a pipeline.
     images : ImageSource of shape (n, ...)
-        What the last step is given.
+        Input of the last step.
     stages : tuple of object
-        What X was before each step.
+        Input of each step before the last.
     shapes : tuple of ImageShape
-        How steps read it, as far as they tell.
+        Shapes of images that the steps were fitted on, where they have ``image_shape_``.
     """
 
     estimator: Any
@@ -48,10 +48,10 @@ class Subject:
 
     @property
     def pictures(self) -> NDArray[Any]:
-        """The images to be drawn, ``(n, height, width)`` or ``(n, height, width, channels)``.
+        """The images to draw, ``(n, height, width)`` or ``(n, height, width, channels)``.
 
-        As they came, unless their size changed on the way: what a pixel counts could stand on another one then. So of
-        images that a step cuts, pads or enlarges it is what that step gives.
+        The earliest stage whose images have the size that the network sees, so that pixels and saliency match: of
+        images that a step crops, pads or enlarges it is the output of that step.
         """
         size = self.images.image_shape.height, self.images.image_shape.width
         for stage in self.stages:
@@ -69,7 +69,7 @@ def find_estimator(estimator: Any) -> Any:
     TypeError
         Where there is none.
     NotFittedError
-        Where it is not fitted.
+        Where the estimator is not fitted.
     """
     return _steps(estimator)[-1]
 
@@ -80,9 +80,9 @@ def find_trained(estimator: Any, purpose: str) -> Any:
     Parameters
     ----------
     estimator : estimator
-        A fitted estimator of this package, a pipeline that ends in one, or a search over either.
+        A fitted estimator of this package, a fitted pipeline that ends in one, or a fitted search over either.
     purpose : str
-        What needs it, as the subject of the error message.
+        Subject of the error message: what needs the estimator.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def find_trained(estimator: Any, purpose: str) -> Any:
     found = find_estimator(estimator)
     if not isinstance(found, BaseCNN):
         raise TypeError(
-            f"{purpose} is of a network that was trained on targets, and a {type(found).__name__} was not; pass a "
+            f"{purpose} needs a network that was trained on targets, and a {type(found).__name__} was not; pass a "
             f"CNNClassifier or CNNRegressor."
         )
     return found
@@ -111,23 +111,23 @@ def look_at(estimator: Any, X: Any) -> Subject:
     Parameters
     ----------
     estimator : estimator
-        A fitted estimator of this package, a pipeline that ends in one, or a search over either.
+        A fitted estimator of this package, a fitted pipeline that ends in one, or a fitted search over either.
     X : array-like of images
         As for its ``predict``.
 
     Returns
     -------
     Subject
-        What is looked at.
+        The last step, and the images at each stage.
 
     Raises
     ------
     TypeError
-        Where it is no such estimator.
+        Where it is another kind of estimator.
     NotFittedError
         Where it is not fitted.
     ValueError
-        Where the images are not such as it was fitted on.
+        Where the images differ in shape from those of the fit.
     """
     *before, last = _steps(estimator)
     shapes = tuple(step.image_shape_ for step in (*before, last) if hasattr(step, "image_shape_"))
@@ -139,18 +139,24 @@ def look_at(estimator: Any, X: Any) -> Subject:
 
 
 def first_images(estimator: Any, X: Any, n: int) -> Any:
-    """The first of the images, or an error about X as it was given."""
+    """The first `n` images, with errors that speak of the X that was passed."""
     last = find_estimator(estimator)
+    first = first_of(X, n)
+    if last is estimator and tuple(getattr(X, "shape", ())) == last.image_shape_.sample_shape:
+        read_again(last, X)  # one image alone: raises, and says how to pass it
+    return first
+
+
+def first_of(X: Any, n: int) -> Any:
+    """The first `n` entries of X, in whatever form it is."""
     refuse_unreadable(X)
     if not hasattr(X, "__len__"):
         raise TypeError(f"X must be an array of images; got {type(X).__name__}.")
-    if last is estimator and tuple(getattr(X, "shape", ())) == last.image_shape_.sample_shape:
-        read_again(last, X)  # one image alone: it says so
     return _safe_indexing(X, slice(0, n))
 
 
 def check_count(name: str, value: Any) -> None:
-    """Refuse what is no number of things to draw."""
+    """Raise a ValueError where a parameter is not a positive integer."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} is a positive integer; got {value!r}.")
 
@@ -160,20 +166,20 @@ def _steps(estimator: Any) -> list[Any]:
     steps = [step for _, step in fitted_steps(estimator)]
     if not isinstance(steps[-1], PicklesNetwork):
         raise TypeError(
-            f"an estimator of this package is looked at, or a pipeline or search (with refit=True) that ends in one; "
-            f"got {type(estimator).__name__}."
+            f"inspection needs an estimator of this package, or a pipeline or search (with refit=True) that ends in "
+            f"one; got {type(estimator).__name__}."
         )
     check_is_fitted(steps[-1], "module_")
     return steps
 
 
 def _as_pictures(X: Any, shapes: tuple[ImageShape, ...]) -> NDArray[Any] | None:
-    """X as pictures, if it is images already: paths are not."""
+    """X as pictures, or None where it is not images yet, such as paths."""
     if isinstance(X, ImageSource):
         return drawable(X.image_shape.to_channels_first(X.images()))
     try:
         images = np.asarray(as_array(X))
-    except ValueError:  # images of several sizes, which a later step brings to one
+    except ValueError:  # images of several sizes, which a later step resizes
         return None
     if images.dtype.kind not in "biuf" or images.ndim < 2:
         return None
@@ -187,24 +193,24 @@ def _as_pictures(X: Any, shapes: tuple[ImageShape, ...]) -> NDArray[Any] | None:
 
 
 def drawable(images: NDArray[Any]) -> NDArray[Any]:
-    """``(n, c, h, w)`` with the channels last, and without them where there is one."""
+    """Images ``(n, c, h, w)`` with the channels last; without that axis where there is one channel."""
     return images[:, 0] if images.shape[1] == 1 else np.moveaxis(images, 1, -1)
 
 
 def spare_copy(network: ImageNetwork) -> ImageNetwork:
-    """Copy a network for hooks and gradients: its numbers are shared, nothing else is.
+    """Copy a network for hooks and gradients; the copy shares the weights and nothing else.
 
-    So the fitted network stays as it is whatever happens, and goes on predicting in other threads meanwhile.
+    So the fitted network stays as it is, whatever happens, and other threads can predict with it meanwhile.
 
     Parameters
     ----------
     network : ImageNetwork
-        Of a fitted estimator.
+        Network of a fitted estimator.
 
     Returns
     -------
     ImageNetwork
-        In evaluation mode; none of its parameters asks for a gradient.
+        In evaluation mode; its parameters do not require gradients.
     """
     shared: dict[int, Any] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in network.parameters()}
     shared |= {id(buffer): buffer.detach() for buffer in network.buffers()}
@@ -212,10 +218,10 @@ def spare_copy(network: ImageNetwork) -> ImageNetwork:
 
 
 def batches_of(subject: Subject, size: int) -> Iterator[tuple[slice, Tensor]]:
-    """Go through the images of a subject: their rows, and pixels ``(k, c, h, w)`` on the estimator's device.
+    """Yield rows and pixels ``(k, c, h, w)`` of batches of images, on the estimator's device.
 
-    An image alone comes twice: it would be rounded differently than among others. As in prediction, pixels that are too
-    large are refused, and those of another range than in training give a warning.
+    A batch of one image has it twice, since a single image is rounded differently. As in prediction, pixels that are
+    too large are refused, and pixels of another range than in training give a warning.
     """
     estimator, images, seen = subject.estimator, subject.images, Moments("all")
     for start in range(0, len(images), size):
@@ -228,5 +234,5 @@ def batches_of(subject: Subject, size: int) -> Iterator[tuple[slice, Tensor]]:
 
 
 def dtype_of(network: nn.Module) -> torch.dtype:
-    """What a network computes in."""
+    """The dtype that a network computes in."""
     return next(chain(network.parameters(), network.buffers())).dtype

@@ -16,7 +16,7 @@ _THICK: dict[str, Any] = {"linewidth": 2.6}
 class TrainingCurveDisplay:
     """Curves of loss, validation score and learning rate over the epochs of a training.
 
-    Make one with `from_estimator`, which plots it too.
+    Use `from_estimator`, which also plots it.
 
     Read more in the user guide.
 
@@ -27,28 +27,28 @@ class TrainingCurveDisplay:
     learning_rates : ndarray of shape (n_runs, n_epochs)
         Learning rate at the end of each epoch.
     validation_losses : ndarray of shape (n_runs, n_epochs) or None, default=None
-        Loss of the validation images after each epoch; NaN where there were none. None where no run had any.
+        Loss of the validation images after each epoch; NaN for runs without validation. None where no run had any.
     validation_scores : ndarray of shape (n_runs, n_epochs) or None, default=None
-        Their accuracy or R².
+        Accuracy or R² of the validation images.
     best_epochs : ndarray of shape (n_runs,) or None, default=None
-        The best epoch of each run, counted from 1; 0 where none is known.
+        The best epoch of each run, counted from 1; 0 where it is unknown.
     score_name : str, default="accuracy"
-        What the score is called.
+        Name of the score.
     names : list of str or None, default=None
-        Names of the runs, for the legend. Without names they are runs of one network, such as the folds of a
-        cross-validation: drawn thin, with a thick line for their mean.
+        Names of the runs, for the legend. Without names they are taken as runs of one network, such as the folds of
+        a cross-validation: thin lines, with a thick line for their mean.
 
     Attributes
     ----------
     ax_ : matplotlib.axes.Axes
-        The place of all panels.
+        The axes that the panels are in, hidden.
     axes_ : ndarray of Axes of shape (3,) or (2,)
         The panels: loss, validation score and learning rate; without validation there is no panel of scores.
     figure_ : matplotlib.figure.Figure
         The figure.
     lines_ : dict of str to list of Line2D
         The lines of ``"train_loss"``, ``"validation_loss"``, ``"validation_score"`` and ``"learning_rate"``: one
-        for each run, then that of the mean where there is one.
+        for each run, then the mean where it is drawn.
 
     Examples
     --------
@@ -89,8 +89,8 @@ class TrainingCurveDisplay:
         ----------
         estimator : estimator, list, or dict
             A fitted classifier or regressor of this package, a pipeline that ends in one, or a search, whose best
-            estimator is drawn. Several of them as a list, or as a dict by their names. Or what
-            ``cross_validate(..., return_estimator=True)`` returns: a thin line for each fold, a thick one for
+            estimator is drawn. Several of them as a list, or as a dict with their names as keys. Or the result of
+            ``cross_validate(..., return_estimator=True)``, drawn as a thin line for each fold and a thick line for
             their mean.
         ax : matplotlib.axes.Axes or None, default=None
             Where to draw; a new figure by default. In one made with ``layout="constrained"`` nothing overlaps.
@@ -98,16 +98,16 @@ class TrainingCurveDisplay:
         Returns
         -------
         TrainingCurveDisplay
-            Drawn already.
+            The display, drawn.
 
         Raises
         ------
         TypeError
             Where an estimator is of another kind, or was not trained on targets.
         NotFittedError
-            Where one is not fitted.
+            Where an estimator is not fitted.
         ValueError
-            Where there is none, or classifiers stand beside regressors.
+            Where there is no estimator, or both classifiers and regressors.
         ImportError
             Where matplotlib is missing.
         """
@@ -115,7 +115,7 @@ class TrainingCurveDisplay:
         fitted = [find_trained(one, cls.__name__) for one in estimators]
         kinds = {one.task_.score_name for one in fitted}
         if len(kinds) > 1:
-            raise ValueError("losses of classifiers and regressors cannot be compared; draw them apart.")
+            raise ValueError("losses of classifiers and regressors cannot be compared; draw them in separate displays.")
         losses, scores = [one.validation_loss_curve_ for one in fitted], [one.validation_scores_ for one in fitted]
         return cls(
             train_losses=_table([one.loss_curve_ for one in fitted]),
@@ -138,7 +138,7 @@ class TrainingCurveDisplay:
         Returns
         -------
         TrainingCurveDisplay
-            Itself.
+            The display itself.
 
         Raises
         ------
@@ -166,7 +166,7 @@ class TrainingCurveDisplay:
         self.lines_["learning_rate"] = self._draw(rate, self.learning_rates, colours)
         peaks = np.nanmax(self.learning_rates, axis=1)
         if peaks.max() >= 10 * peaks.min() > 0:
-            rate.set_yscale("log")  # the smaller ones would be zero to the eye
+            rate.set_yscale("log")  # on a linear axis the smaller ones would look like zero
         else:
             rate.set_ylim(0, 1.1 * peaks.max() or 1)
         self._finish_panels(pyplot)
@@ -190,20 +190,20 @@ class TrainingCurveDisplay:
         size = 4 if of_one else 7
         lines = []
         for run, (curve, colour) in enumerate(zip(curves, colours, strict=True)):
-            dot = "." if np.isfinite(curve).sum() == 1 else ""  # a line of one point is not seen
+            dot = "." if np.isfinite(curve).sum() == 1 else ""  # a line of one point is invisible
             lines += panel.plot(epochs, curve, color=colour, linestyle=style, marker=dot, **look)
             epoch = 0 if self.best_epochs is None else self.best_epochs[run]
             if best and epoch:
                 panel.plot(epoch, curve[epoch - 1], "o", markersize=size, color=colour, markerfacecolor="white")
         if of_one:
-            # As far as all go: behind the end of one, a mean of the others would jump.
+            # The mean ends with the shortest run: after it, the mean of the others would jump.
             lines += panel.plot(epochs, curves.mean(axis=0), color=colours[0], linestyle=style, **_THICK)
         return lines
 
     def _finish_panels(self, pyplot: Any) -> None:
         """Axis of epochs, grid and legend."""
         n_epochs = self.train_losses.shape[1]
-        margin = min(0.03 * n_epochs, 0.9)  # no epoch 0 is shown
+        margin = min(0.03 * n_epochs, 0.9)  # so small that the axis shows no epoch 0
         last = self.axes_[-1]
         for panel in self.axes_[:-1]:
             panel.sharex(last)
@@ -219,7 +219,7 @@ class TrainingCurveDisplay:
         self._add_legend(pyplot)
 
     def _add_legend(self, pyplot: Any) -> None:
-        """Say what the lines are, above the panels, where nothing is hidden."""
+        """Add the legend above the panels, where it hides no line."""
         training, validation, style = self._looks(pyplot)
         validated, best = self.validation_losses is not None, self.best_epochs
         entries: list[tuple[str, dict[str, Any]]] = []
@@ -236,7 +236,7 @@ class TrainingCurveDisplay:
         if validated and best is not None and best.any():
             label = f"best epoch: {best[0]}" if len(best) == 1 else "best epoch"
             entries.append((label, {"color": validation[0], "marker": "o", "linestyle": "", "markerfacecolor": "w"}))
-        # About as many letters as fit beside each other, and what the line before them takes of these.
+        # Letters that fit into the width, roughly; the line before a label takes the place of `sample` letters.
         n_letters = int(self.axes_[0].bbox.width / self.figure_.dpi * 72 / (0.6 * pyplot.rcParams["font.size"]))
         longest, sample = max(len(label) for label, _ in entries), 6
         self.axes_[0].legend(
@@ -260,7 +260,7 @@ def _runs(estimator: Any) -> tuple[list[str] | None, list[Any]]:
         if isinstance(estimator.get("estimator"), list | tuple | np.ndarray):
             return None, list(estimator["estimator"])
         if "fit_time" in estimator:
-            raise ValueError("cross_validate has kept no estimators; call it with return_estimator=True.")
+            raise ValueError("cross_validate kept no estimators; call it with return_estimator=True.")
         names, estimators = [str(name) for name in estimator], list(estimator.values())
     elif isinstance(estimator, list | tuple):
         names, estimators = [f"estimator {number}" for number in range(1, len(estimator) + 1)], list(estimator)
@@ -272,7 +272,7 @@ def _runs(estimator: Any) -> tuple[list[str] | None, list[Any]]:
 
 
 def _table(curves: list[Any]) -> NDArray[np.float64]:
-    """Curves as rows, filled up with NaN; None stands for no curve and for no value."""
+    """Curves as rows, filled up with NaN; a curve or a value may be None."""
     width = max(len(curve) for curve in curves if curve is not None)
     table = np.full((len(curves), width), np.nan)
     for row, curve in zip(table, curves, strict=True):

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from sklearn_cnn._optional import import_optional
 from sklearn_cnn._writing import check_path, write_whole
 from sklearn_cnn.estimators._classifier import CNNClassifier
-from sklearn_cnn.estimators._feature_extractor import CNNFeatureExtractor
+from sklearn_cnn.estimators._feature_extractor import CNNFeatureExtractor, features_of
 from sklearn_cnn.estimators._network import fitted_steps
 from sklearn_cnn.estimators._regressor import CNNRegressor
 from sklearn_cnn.images._shape import ImageShape
@@ -99,45 +99,23 @@ def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     write_whole(os.fspath(path), model.SerializeToString())
 
 
-@dataclass(frozen=True)
-class _Ending:
-    """How the outputs of a network become predictions.
-
-    Attributes
-    ----------
-    outputs : tuple of str
-        Their names in the file.
-    predict : callable
-        From what the network gives.
-    """
-
-    outputs: tuple[str, ...]
-    predict: Callable[[Tensor], tuple[Tensor, ...]]
-
-
-def _ending(estimator: Any) -> _Ending:
+def _ending(estimator: Any) -> tuple[tuple[str, ...], Callable[[Tensor], tuple[Tensor, ...]]]:
+    """The outputs of a file by name, and how they follow from those of the network."""
     if isinstance(estimator, CNNFeatureExtractor):
-        return _Ending(("features",), lambda maps: (estimator._of_maps(maps),))
-    if isinstance(estimator, CNNRegressor):
+        return ("features",), lambda maps: (features_of(maps, pooled=estimator.pooled_),)
+    task = estimator.task_
+    if task.name == "regression":
         # In float64, as predict does: float32 would round a target of 1e9 + 1 away.
-        mean, scale = torch.from_numpy(estimator.target_mean_), torch.from_numpy(estimator.target_scale_)
-        shape = (-1,) if estimator.n_outputs_ == 1 else (-1, estimator.n_outputs_)
-        return _Ending(("predictions",), lambda outputs: ((outputs.double() * scale + mean).reshape(shape),))
-    if estimator._task == "multilabel":
-        return _Ending(("probabilities",), lambda logits: (logits.sigmoid(),))
-    return _Ending(("probabilities", "index"), lambda logits: (logits.softmax(dim=1), logits.argmax(dim=1)))
+        mean, scale = torch.from_numpy(task.mean), torch.from_numpy(task.scale)
+        shape = (-1,) if task.n_outputs == 1 else (-1, task.n_outputs)
+        return ("predictions",), lambda outputs: ((outputs.double() * scale + mean).reshape(shape),)
+    if task.name == "multilabel":
+        return ("probabilities",), lambda logits: (logits.sigmoid(),)
+    return ("probabilities", "index"), lambda logits: (logits.softmax(dim=1), logits.argmax(dim=1))
 
 
 class _Exported(nn.Module):
-    """Images as X stores them in, predictions out.
-
-    Parameters
-    ----------
-    steps : list of ImageNormalizer
-        What comes before the estimator.
-    estimator : estimator
-        The fitted estimator.
-    """
+    """A fitted estimator with the normalisers before it: images as X stores them in, predictions out."""
 
     def __init__(self, steps: list[ImageNormalizer], estimator: Any) -> None:
         super().__init__()
@@ -145,14 +123,14 @@ class _Exported(nn.Module):
         self._rescale = [(step.image_shape_, rescaling_of(step, float64=False)) for step in steps]
         self._shape: ImageShape = estimator.image_shape_
         self._layer: str | None = getattr(estimator, "layer_", None)
-        self._ending = _ending(estimator)
+        self.output_names, self._predict = _ending(estimator)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         for shape, rescale in self._rescale:
             images = shape.from_channels_first(rescale(shape.to_channels_first(images)))
         images = self._shape.to_channels_first(images)
         outputs = self.network(images) if self._layer is None else self.network.maps(images, self._layer)
-        return self._ending.predict(outputs)
+        return self._predict(outputs)
 
 
 def _find_steps(estimator: Any) -> tuple[list[ImageNormalizer], Any]:
@@ -211,7 +189,7 @@ def _trace(module: _Exported, estimator: Any) -> Any:
                 "that nothing depends on that number, and say x.shape[0] and not len(x)."
             ) from error
         try:
-            names = list(module._ending.outputs)
+            names = list(module.output_names)
             exported: Any = torch.onnx.export(
                 program, input_names=["images"], output_names=names, dynamo=True, optimize=True, verbose=False
             )
@@ -250,19 +228,17 @@ def _describe(model: Any, estimator: Any) -> None:
         noted.ClearField("doc_string")
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "n"
-    facts = {
-        "task": getattr(estimator, "_task", "features"),
-        "image_shape": asdict(estimator.image_shape_),
-    }
+    task = "features" if isinstance(estimator, CNNFeatureExtractor) else estimator.task_.name
+    facts = {"task": task, "image_shape": asdict(estimator.image_shape_)}
     if isinstance(estimator, CNNClassifier):
-        facts["classes"] = _plain(estimator.classes_)
+        facts["classes"] = _plain_labels(estimator.classes_)
     del model.metadata_props[:]
     for name, fact in facts.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = name, json.dumps(fact, default=str)
 
 
-def _plain(labels: NDArray[Any]) -> list[Any]:
+def _plain_labels(labels: NDArray[Any]) -> list[Any]:
     """Labels as values that JSON has; dates as text."""
     plain: list[Any] = (labels.astype(str) if labels.dtype.kind in "mM" else labels).tolist()
     return plain

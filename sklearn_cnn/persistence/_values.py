@@ -1,11 +1,12 @@
-"""Values with their types, as JSON and arrays.
+"""Values with their types, as JSON and tensors.
 
-None, bools, whole and finite numbers, strings and lists are their own JSON. Everything else is an object of one key,
-which says what it is: ``{"tuple": [1, 2]}``, ``{"array": "name of a tensor"}``.
+None, bools, integers, finite floats, strings and lists are their own JSON. Every other value is an object of one key,
+its type: ``{"tuple": [1, 2]}``, ``{"tensor": "mean_"}``.
 """
 
 from collections.abc import Callable, Mapping
-from math import prod
+from dataclasses import asdict
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -14,284 +15,234 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 from sklearn_cnn.architectures._plan import Plan
-from sklearn_cnn.exceptions import ModelFileError
+from sklearn_cnn.architectures._tensors import Shapes
 from sklearn_cnn.images._moments import Moments
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.persistence._plans import read_plan, write_plan
-from sklearn_cnn.persistence._tensors import can_hold
-from sklearn_cnn.persistence._text import LARGEST, is_whole
+from sklearn_cnn.persistence._safetensors import DTYPES
+from sklearn_cnn.persistence._untrusted import HIGHEST, LOWEST, is_size, malformed, read_as
+
+Arrays = Mapping[str, NDArray[Any]]
 
 DEEPEST = 32
-"""Values within values that are read."""
+"""Levels of nested values that are read."""
 
-_WORDS = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
+LARGEST_ARRAYS = 2**26
+"""Bytes of all arrays in JSON together: a string of one letter can be declared a million letters long."""
+
+_FLOATS = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
 _UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns")
+_TYPES = {"b": bool, "i": int, "u": int, "f": float, "U": str, "M": int, "O": object}
+"""Type of an array's values in JSON, by the kind of its dtype."""
+
 _MOMENTS = ("per", "n_images", "total", "mean", "squares", "low", "high")
 
 
 class ValueWriter:
-    """Turns values into JSON, and lays their arrays aside.
+    """Turns values into JSON and collects their tensors. ``write_estimator(writer, estimator, path)`` does estimators.
 
-    Parameters
-    ----------
-    write_estimator : callable
-        ``(writer, estimator, name) -> JSON``, for estimators among the values.
-
-    Attributes
-    ----------
-    tensors : dict of str to ndarray
-        The arrays, under the names that the JSON has for them.
+    A value has a path, such as ``"Pipeline.scaler.mean_"``. Messages show it, and without its first part it is the name
+    of a tensor.
     """
 
     def __init__(self, write_estimator: Callable[["ValueWriter", Any, str], Any]) -> None:
-        self.tensors: dict[str, NDArray[Any]] = {}
         self._write_estimator = write_estimator
+        self._tensors: dict[str, NDArray[Any]] = {}
+        self._networks: list[tuple[Arrays, str, dict[str, Any]]] = []
+        self._n_bytes = 0  # of arrays in JSON
 
-    def write(self, value: Any, name: str) -> Any:
-        """Turn a value into JSON.
-
-        Parameters
-        ----------
-        value : object
-            The value.
-        name : str
-            Where it stands, such as ``"CNNClassifier.classes_"``; its arrays are named after that.
-
-        Returns
-        -------
-        object
-            What `json.dumps` takes.
-
-        Raises
-        ------
-        TypeError, ValueError
-            For what a file cannot carry; the message has the name.
-        """
+    def write(self, value: Any, path: str) -> Any:
+        """Turn a value into JSON, with its arrays. A TypeError or ValueError names the path of what cannot be saved."""
         kind = type(value)
-        if value is None or kind in (bool, str):
+        if value is None or kind in (bool, str) or (kind is float and isfinite(value)):
             return value
-        if kind is int:
-            if not -LARGEST < value < LARGEST:
-                raise ValueError(f"{name} is a whole number of more than 64 bits, which a model file cannot carry.")
+        if kind is int and LOWEST <= value <= HIGHEST:
             return value
-        if kind is float:
-            return value if np.isfinite(value) else {"float": repr(value)}
-        if kind is list:
-            return self._write_all(value, name)
-        if kind is tuple:
-            return {"tuple": self._write_all(value, name)}
-        if kind is dict:
-            pairs = value.items()
-            return {"dict": [[self.write(key, f"{name}, key"), self.write(v, f"{name}.{key}")] for key, v in pairs]}
+        if kind in _WRITERS:
+            return _WRITERS[kind](self, value, path)
         if isinstance(value, np.generic):
-            return {"scalar": self._write_array(np.asarray(value), name)}
-        if kind is np.ndarray:
-            return self._write_array(value, name)
-        if kind is torch.device:
-            return {"device": str(value)}
-        if kind is ImageShape:
-            return {"image_shape": [value.height, value.width, value.channels, value.axes, value.flat]}
-        if kind is Moments:
-            return {"moments": [self.write(getattr(value, part), f"{name}.{part}") for part in _MOMENTS]}
-        if kind is Plan:
-            return {"plan": write_plan(value)}
+            code, _, (number,) = self._write_array(np.asarray(value), path)["array"]
+            return {"scalar": [code, number]}
         if isinstance(value, BaseEstimator):
-            return {"estimator": self._write_estimator(self, value, name)}
-        raise TypeError(_refusal(value, name))
+            return {"estimator": self._write_estimator(self, value, path)}
+        what = "of more than 64 bits" if kind is int else f"of type {kind.__name__}"
+        raise TypeError(f"{path} is {what}, which a saved model cannot hold; {_way_out(value)}.")
 
-    def _write_all(self, values: Any, name: str) -> list[Any]:
-        return [self.write(value, f"{name}.{i}") for i, value in enumerate(values)]
-
-    def _write_array(self, array: NDArray[Any], name: str) -> Any:
-        if array.dtype == object:
-            return {"objects": [list(array.shape), self._write_all(array.ravel().tolist(), name)]}
-        kind, described = "array", array.dtype.kind
-        if described == "U":
-            array = array.astype(f"<U{max(1, array.dtype.itemsize // 4)}", order="C")
-            letters = array.dtype.itemsize // 4
-            kind, array = "text", np.frombuffer(array.tobytes(), "<u4").reshape(*array.shape, letters)
-        elif described == "M":
-            unit, step = np.datetime_data(array.dtype)
-            if unit not in _UNITS or step != 1:
-                raise TypeError(f"{name} has the dtype {array.dtype}, which a model file cannot carry.")
-            kind, array = f"datetime64[{unit}]", array.astype("<M8" + f"[{unit}]").view("<i8")
-        elif not can_hold(array):
-            raise TypeError(f"{name} has the dtype {array.dtype}, which a model file cannot carry.")
-        elif array.flags.f_contiguous and not array.flags.c_contiguous:
-            kind, array = "transposed", array.T  # products round as the order of numbers in memory lets them
-        while name in self.tensors:  # of the keys 1 and "1", for one
+    def tensor(self, value: Any, path: str) -> Any:
+        """Turn a value into JSON, an array into a tensor of the file if safetensors has its dtype."""
+        if type(value) is not np.ndarray or _code(value.dtype) not in DTYPES.values():
+            return self.write(value, path)
+        if _is_transposed(value):
+            return {"transposed": self.tensor(value.T, path)}
+        name = _name(path)
+        while name in self._tensors:
             name += "'"
-        self.tensors[name] = array
-        return {kind: name}
+        self._tensors[name] = value
+        return {"tensor": name}
+
+    def network(self, weights: Arrays, path: str, content: dict[str, Any]) -> None:
+        """Add the state dict of a network, whose attributes are in `content`."""
+        self._networks.append((weights, f"{_name(path)}." if _name(path) else "", content))
+
+    def finish(self) -> dict[str, NDArray[Any]]:
+        """Return all tensors. Those of an only network have the names of its state dict, others a prefix."""
+        tensors = dict(self._tensors)
+        for weights, own, content in self._networks:
+            prefix = own if len(self._networks) > 1 else ""
+            while any(prefix + name in tensors for name in weights):
+                prefix += "'"
+            tensors.update({prefix + name: value for name, value in weights.items()})
+            content["module_"] = prefix
+        return tensors
+
+    def _write_all(self, values: Any, path: str) -> list[Any]:
+        return [self.write(value, f"{path}.{i}") for i, value in enumerate(values)]
+
+    def _write_dict(self, value: dict[Any, Any], path: str) -> Any:
+        return {"dict": [[self.write(key, path), self.write(entry, f"{path}.{key}")] for key, entry in value.items()]}
+
+    def _write_array(self, array: NDArray[Any], path: str) -> Any:
+        if _is_transposed(array):
+            return {"transposed": self._write_array(array.T, path)}
+        code = _code(array.dtype)
+        if code is None:
+            raise TypeError(f"{path} has the dtype {array.dtype}, which a saved model cannot hold; use another dtype.")
+        self._n_bytes += array.nbytes
+        if self._n_bytes > LARGEST_ARRAYS:
+            raise ValueError(f"{path} is too large for a saved model; use shorter strings or fewer values.")
+        plain = array.astype(code, order="C").ravel()
+        values = plain.view("<i8") if array.dtype.kind == "M" else plain
+        return {"array": [code, list(array.shape), self._write_all(values.tolist(), path)]}
 
 
-def _refusal(value: Any, name: str) -> str:
+_WRITERS: dict[type, Callable[[Any, Any, str], Any]] = {
+    float: lambda writer, value, path: {"float": repr(value)},
+    list: ValueWriter._write_all,
+    tuple: lambda writer, value, path: {"tuple": writer._write_all(value, path)},
+    dict: ValueWriter._write_dict,
+    np.ndarray: ValueWriter._write_array,
+    torch.device: lambda writer, value, path: {"device": str(value)},
+    ImageShape: lambda writer, value, path: {"image_shape": asdict(value)},
+    Moments: lambda writer, value, path: {
+        "moments": [writer.tensor(getattr(value, part), f"{path}.{part}") for part in _MOMENTS]
+    },
+    Plan: lambda writer, value, path: {"plan": write_plan(value, path)},
+}
+
+
+def _name(path: str) -> str:
+    """The name of a tensor, in ASCII."""
+    return path.partition(".")[2].encode("ascii", "backslashreplace").decode()
+
+
+def _is_transposed(array: NDArray[Any]) -> bool:
+    """Whether an array is stored column by column. This is kept: the rounding of products depends on it."""
+    return array.flags.f_contiguous and not array.flags.c_contiguous
+
+
+def _code(dtype: np.dtype[Any]) -> str | None:
+    """NumPy's code of a dtype in little-endian order, or None for one that a saved model cannot hold."""
+    if dtype.kind == "O":
+        return "|O"
+    if dtype.kind == "U":
+        return f"<U{max(1, dtype.itemsize // 4)}"
+    if dtype.kind == "M":
+        unit, step = np.datetime_data(dtype)
+        return f"<M8[{unit}]" if unit in _UNITS and step == 1 else None
+    code = dtype.newbyteorder("<").str
+    return code if code in DTYPES.values() else None
+
+
+def _way_out(value: Any) -> str:
+    if isinstance(value, int):
+        return "use a float"
     if isinstance(value, np.random.RandomState):
-        way_out = "pass an int as seed, which can be set after the fit too"
-    elif callable(value):
-        way_out = "loading would have to run code; pickle does, for files from people you trust"
-    else:
-        way_out = "it carries numbers, strings, arrays, and lists, tuples and dicts of them"
-    return f"{name} is of type {type(value).__name__}, which a model file cannot carry: {way_out}."
+        return "set an int as the seed, also after the fit"
+    if callable(value):
+        return "set another value before saving, or use pickle, which runs code when it loads a file"
+    return "use numbers, strings and arrays, and lists, tuples and dicts of them"
 
 
 class ValueReader:
-    """Turns JSON back into values.
+    """Turns JSON and tensors back into values. ``read_estimator(reader, JSON, depth)`` does estimators."""
 
-    Parameters
-    ----------
-    tensors : mapping of str to ndarray
-        The arrays that the JSON has names for.
-    read_estimator : callable
-        ``(reader, JSON, depth) -> estimator``.
-    """
-
-    def __init__(
-        self, tensors: Mapping[str, NDArray[Any]], read_estimator: Callable[["ValueReader", Any, int], Any]
-    ) -> None:
-        self._left = dict(tensors)
+    def __init__(self, tensors: Arrays, read_estimator: Callable[["ValueReader", Any, int], Any]) -> None:
         self._read_estimator = read_estimator
+        self._left, self._n_tensors = dict(tensors), len(tensors)
+        self._n_bytes = 0  # of arrays in JSON
 
     def finish(self) -> None:
-        """Refuse tensors that no value had."""
+        """Refuse tensors that belong to no value."""
         if self._left:
-            raise ModelFileError(f"tensor {next(iter(self._left))!r} belongs to nothing")
+            raise malformed(f"the tensor {next(iter(self._left))[:40]!r} belongs to no value")
 
     def read(self, value: Any, depth: int = 0) -> Any:
-        """Turn JSON into a value.
-
-        Parameters
-        ----------
-        value : object
-            From `parse`.
-        depth : int, default=0
-            In how many others it stands.
-
-        Returns
-        -------
-        object
-            What `ValueWriter.write` was given.
-
-        Raises
-        ------
-        ModelFileError
-            For JSON that `ValueWriter` does not write.
-        """
+        """Turn JSON into a value, which is within `depth` others. Made-up JSON raises a ModelFileError, or any."""
         if depth > DEEPEST:
-            raise ModelFileError(f"it has values within values more than {DEEPEST} deep")
+            raise malformed(f"values are nested more than {DEEPEST} deep")
         if isinstance(value, list):
             return [self.read(entry, depth + 1) for entry in value]
         if not isinstance(value, dict):
             return value
-        if len(value) != 1:
-            raise ModelFileError("it has a value without one type")
-        ((kind, content),) = value.items()
-        if kind.startswith("datetime64[") and kind[11:-1] in _UNITS:
-            return self._tensor(content, "<i8").view(f"<M8[{kind[11:-1]}]").astype(f"M8[{kind[11:-1]}]")
-        read = _READERS.get(kind)
-        if read is None:
-            raise ModelFileError(f"it has a value of the unknown type {kind[:20]!r}")
-        return read(self, content, depth + 1)
+        ((kind, content),) = value.items() if len(value) == 1 else (("", None),)
+        if kind not in _READERS:
+            raise malformed(f"malformed value: unknown type {kind[:20]!r}")
+        return _READERS[kind](self, content, depth + 1)
 
-    def _list(self, content: Any, length: int | None = None) -> list[Any]:
-        if not isinstance(content, list) or length not in (None, len(content)):
-            raise ModelFileError("it has a list that is none, or of another length")
-        return content
+    def network(self, content: Any, shapes: Shapes) -> dict[str, NDArray[Any]]:
+        """Return the state dict of a network, whose tensors must have these names and shapes."""
+        prefix = read_as(str, content, "prefix of a network")
+        weights = {name: self._take(prefix + name) for name in shapes}
+        for name, shape in shapes.items():
+            if weights[name].shape != shape:
+                raise malformed(f"the tensor {name!r} has the shape {weights[name].shape}, and its plan needs {shape}")
+        return weights
 
-    def _tensor(self, name: Any, dtype: str | None = None) -> NDArray[Any]:
-        # Each array belongs to one value: many values of one array would be a small file that fills the memory.
+    def _take(self, name: Any) -> NDArray[Any]:
+        # Each tensor belongs to one value: many values of one tensor would be a small file that fills the memory.
         array = self._left.pop(name, None) if isinstance(name, str) else None
-        if array is None or dtype not in (None, array.dtype.str):
-            raise ModelFileError("it has a value whose tensor is missing, or of another dtype")
-        return array
+        if array is None:
+            raise malformed(f"the tensor {str(name)[:40]!r} is missing, or is used twice")
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
 
-    def _float(self, content: Any, depth: int) -> float:
-        if not isinstance(content, str) or content not in _WORDS:
-            raise ModelFileError("it has a float that is none")
-        return _WORDS[content]
-
-    def _tuple(self, content: Any, depth: int) -> tuple[Any, ...]:
-        return tuple(self.read(entry, depth) for entry in self._list(content))
-
-    def _dict(self, content: Any, depth: int) -> dict[Any, Any]:
-        pairs = [[self.read(part, depth) for part in self._list(pair, 2)] for pair in self._list(content)]
-        if not all(isinstance(key, str | int | float | np.generic | None) for key, _ in pairs):
-            raise ModelFileError("it has a key that is no number or string")
-        return dict(pairs)
+    def _read_all(self, content: Any, depth: int) -> list[Any]:
+        if not isinstance(content, list):
+            raise malformed("malformed list")
+        return [self.read(entry, depth) for entry in content]
 
     def _array(self, content: Any, depth: int) -> NDArray[Any]:
-        array = self._tensor(content)
-        return array.astype(array.dtype.newbyteorder("="), order="C")
-
-    def _transposed(self, content: Any, depth: int) -> NDArray[Any]:
-        return self._array(content, depth).T
-
-    def _text(self, content: Any, depth: int) -> NDArray[Any]:
-        letters = self._tensor(content, "<u4")
-        if letters.ndim == 0 or letters.shape[-1] == 0 or (letters > 0x10FFFF).any():
-            raise ModelFileError("it has letters that are none")
-        dtype = f"U{letters.shape[-1]}"
-        return np.frombuffer(letters.tobytes(), f"<{dtype}").reshape(letters.shape[:-1]).astype(dtype)
-
-    def _objects(self, content: Any, depth: int) -> NDArray[Any]:
-        shape, entries = (self._list(part) for part in self._list(content, 2))
-        values = [self.read(entry, depth) for entry in entries]
-        plain = all(isinstance(value, str | int | float | np.generic | None) for value in values)
-        if not plain or not all(map(is_whole, shape)) or prod(shape) != len(values):
-            raise ModelFileError("it has an array of objects that is none")
-        array = np.empty(len(values), dtype=object)
-        array[:] = values
-        return array.reshape(shape)
-
-    def _scalar(self, content: Any, depth: int) -> Any:
-        array = self.read(content, depth)
-        if not isinstance(array, np.ndarray) or array.ndim > 0:
-            raise ModelFileError("it has a number that is none")
-        return array[()]
-
-    def _device(self, content: Any, depth: int) -> torch.device:
-        if not isinstance(content, str):
-            raise ModelFileError("it has a device that is none")
-        try:
-            return torch.device(content)
-        except RuntimeError:
-            raise ModelFileError("it has a device that is none") from None
-
-    def _image_shape(self, content: Any, depth: int) -> ImageShape:
-        height, width, channels, axes, flat = self._list(content, 5)
-        sides = all(is_whole(side) and side > 0 for side in (height, width, channels))
-        if not sides or axes not in ("hw", "hwc", "chw") or not isinstance(flat, bool):
-            raise ModelFileError("it has an image shape that is none")
-        if axes == "hw" and channels != 1:
-            raise ModelFileError("it has grey images of several channels")
-        return ImageShape(height, width, channels, axes, flat)
+        code, shape, entries = content
+        dtype = np.dtype(read_as(str, code, "dtype"))
+        if not all(map(is_size, shape)) or prod(shape) != len(entries):
+            raise malformed("malformed array: expected as many values as its shape has")
+        self._n_bytes += len(entries) * dtype.itemsize
+        if _code(dtype) != code or self._n_bytes > LARGEST_ARRAYS:
+            raise malformed(f"malformed array: its dtype is {code[:20]!r}, or it is too large")
+        values = self._read_all(entries, depth)
+        if not all(isinstance(value, _TYPES[dtype.kind]) for value in values):
+            raise malformed(f"malformed array: its values are not {code}")
+        array = np.empty(len(values), dtype)
+        array.view("<i8" if dtype.kind == "M" else dtype)[:] = values
+        return array.reshape(shape).astype(dtype.newbyteorder("="))
 
     def _moments(self, content: Any, depth: int) -> Moments:
-        per, *rest = (self.read(part, depth) for part in self._list(content, len(_MOMENTS)))
-        moments = Moments(per)
-        for part, value in zip(_MOMENTS[1:], rest, strict=True):
-            setattr(moments, part, value)
+        values = self._read_all(content, depth)
+        moments = Moments(values[0])
+        vars(moments).update(zip(_MOMENTS, values, strict=True))
         return moments
 
-    def _plan(self, content: Any, depth: int) -> Plan:
-        return read_plan(content)
 
-    def _estimator(self, content: Any, depth: int) -> Any:
-        return self._read_estimator(self, content, depth)
-
-
-_READERS: dict[str, Callable[[ValueReader, Any, int], Any]] = {
-    "float": ValueReader._float,
-    "tuple": ValueReader._tuple,
-    "dict": ValueReader._dict,
+_READERS: dict[str, Callable[[Any, Any, int], Any]] = {
+    "float": lambda reader, content, depth: _FLOATS[content],
+    "tuple": lambda reader, content, depth: tuple(reader._read_all(content, depth)),
+    "dict": lambda reader, content, depth: dict(reader._read_all(content, depth)),
+    "tensor": lambda reader, content, depth: reader._take(content),
     "array": ValueReader._array,
-    "transposed": ValueReader._transposed,
-    "text": ValueReader._text,
-    "objects": ValueReader._objects,
-    "scalar": ValueReader._scalar,
-    "device": ValueReader._device,
-    "image_shape": ValueReader._image_shape,
+    "transposed": lambda reader, content, depth: reader.read(content, depth).T,
+    "scalar": lambda reader, content, depth: reader._array([content[0], [], content[1:]], depth)[()],
+    "device": lambda reader, content, depth: torch.device(str(content)),
+    "image_shape": lambda reader, content, depth: read_as(ImageShape, content, "image shape"),
     "moments": ValueReader._moments,
-    "plan": ValueReader._plan,
-    "estimator": ValueReader._estimator,
+    "plan": lambda reader, content, depth: read_plan(content, reader._n_tensors),
+    "estimator": lambda reader, content, depth: reader._read_estimator(reader, content, depth),
 }

@@ -1,4 +1,4 @@
-"""Augmentation of a batch: first every image's parameters are drawn, then they are applied to the pixels."""
+"""Augmentation of a batch: parameters are drawn for every image, and then applied to the pixels."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,8 +11,8 @@ from torch.nn import functional as F
 PADDING_MODES = {"constant": "zeros", "replicate": "border", "reflect": "reflection"}
 """Names of the fill modes in ``torch.nn.functional.grid_sample``."""
 
-# Zhong et al. 2020, section 4: the least and largest share of the image that is erased, and the bounds of the
-# ratio of the sides of the rectangle.
+# Zhong et al. 2020, section 4: bounds of the share of the image that is erased, and of the ratio of the sides of the
+# rectangle.
 ERASED_AREA = (0.02, 0.4)
 ERASED_RATIO = (0.3, 1 / 0.3)
 
@@ -22,14 +22,14 @@ LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class Draws:
-    """What is drawn for the images of a batch; None for what is off.
+    """Parameters drawn for the images of a batch; None for changes that are off.
 
     Attributes
     ----------
     rotation, shear : Tensor of shape (n,) or None
         Degrees; rotation counter-clockwise, shear to the left above the centre and to the right below.
     zoom : Tensor of shape (n,) or None
-        Factors; above 1 what is seen grows.
+        Factors; above 1 enlarges.
     shift : Tensor of shape (n, 2) or None
         Down and to the right, in pixels.
     flip : Tensor of shape (n, 2) or None
@@ -39,7 +39,7 @@ class Draws:
     noise : Tensor of shape (n, c, h, w) or None
         What is added to the pixels.
     erased : Tensor of shape (n, 4) or None
-        Top, left, bottom and right of the rectangle that is erased, in pixels; empty where none is.
+        Top, left, bottom and right of the erased rectangle, in pixels; top equals bottom where none is erased.
     """
 
     rotation: Tensor | None = None
@@ -55,24 +55,24 @@ class Draws:
 
     @property
     def recolours(self) -> bool:
-        """Whether pixels get values that are no mixture of those around them."""
+        """Whether values may leave the range that the pixels had."""
         return any(value is not None for value in (self.brightness, self.contrast, self.saturation, self.noise))
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A random step of a recipe. The attributes are the parameters of ``ImageAugmenter``, pairs spelt out.
+    """A random step of a recipe. Its attributes are the parameters of ``ImageAugmenter``, with numbers as pairs.
 
     Attributes
     ----------
     shift : (float, float)
         Largest shift down and to the right, as fractions of the sides.
     zoom : (float, float)
-        Least and largest factor.
+        Smallest and largest factor.
     seed : int
-        Seed of the one draw that NumPy sees.
+        Seed of the one fixed draw that NumPy gets.
     seed_of_fit : bool
-        Whether a fit draws from its own seed rather than from this one.
+        Whether a fit uses its own seed rather than this one.
     """
 
     rotation: float
@@ -96,10 +96,10 @@ class Augmentation:
     random: ClassVar[bool] = True
 
     def __call__(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Draw for a batch and apply it."""
+        """Draw the parameters of a batch and apply them."""
         assert generator is not None
         draws = draw(self, tuple(images.shape), generator)
-        # Whole pixels are copied: an interpolation would change them by rounding, and take twice the time.
+        # Moves by whole pixels copy them: interpolation would change them by rounding, and take twice the time.
         turned = self.rotation or self.shear or any(self.shift) or self.zoom != (1.0, 1.0)
         interpolation = self.interpolation if turned else "nearest"
         return apply(images, draws, fill_mode=self.fill_mode, fill_value=self.fill_value, interpolation=interpolation)
@@ -126,12 +126,12 @@ def draw(settings: Augmentation, shape: tuple[int, ...], generator: torch.Genera
     shape : (int, int, int, int)
         Shape of the batch, ``(n, c, h, w)``.
     generator : torch.Generator
-        Where the numbers come from, and on which device they are.
+        Source of the numbers; they are on its device.
 
     Returns
     -------
     Draws
-        The parameters; None for what is off.
+        The parameters; None for changes that are off.
     """
     n, _, height, width = shape
     sides = torch.tensor([height, width], dtype=torch.float32, device=generator.device)
@@ -175,7 +175,7 @@ def _noise(std: float, shape: tuple[int, ...], generator: torch.Generator) -> Te
 
 
 def _rectangles(probability: float, sides: Tensor, uniform: Any) -> Tensor:
-    """Rectangles as in Zhong et al. 2020, algorithm 1, but cut where they are longer than the image, not drawn anew."""
+    """Rectangles as in Zhong et al. 2020, algorithm 1, but cut at the border of the image rather than drawn again."""
     area = uniform(*ERASED_AREA) * sides.prod()
     ratio = uniform(*ERASED_RATIO)
     size = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], dim=1).round_()
@@ -202,12 +202,12 @@ def apply(
     draws : Draws
         Parameters of every image.
     fill_mode, fill_value, interpolation : str, float, str
-        As of ``ImageAugmenter``.
+        As in ``ImageAugmenter``.
 
     Returns
     -------
     Tensor of shape (n, c, h, w)
-        Of the dtype of `images`; uint8 rounded and kept between 0 and 255.
+        In the dtype of `images`; uint8 is rounded and kept between 0 and 255.
     """
     x = images if images.is_floating_point() else images.to(torch.float32)
     matrix = affine_matrix(draws, *images.shape[2:])
@@ -231,7 +231,8 @@ def apply(
         return x
     if draws.recolours:  # only then can a value leave the range
         x = x.clamp_(0, 255)
-    # Truncation rounds what is not negative. By way of int32 it takes a third of the time of floats to uint8.
+    # Adding 0.5 and truncating rounds numbers that are not negative. Converting floats to int32 and then to uint8 takes
+    # a third of the time of converting them to uint8.
     return x.add_(0.5).to(torch.int32).to(images.dtype)
 
 
@@ -250,7 +251,7 @@ def _inside(rectangles: Tensor, height: int, width: int) -> Tensor:
 
 
 def affine_matrix(draws: Draws, height: int, width: int) -> Tensor | None:
-    """Compose the geometric changes: where in the image each pixel of the result comes from.
+    """Compose the geometric changes into one matrix for each image.
 
     An image is flipped, zoomed, sheared, rotated and shifted, in this order, about its centre.
 
@@ -264,7 +265,7 @@ def affine_matrix(draws: Draws, height: int, width: int) -> Tensor | None:
     Returns
     -------
     Tensor of shape (n, 2, 3) or None
-        Matrices that take ``(x, y, 1)`` of the result to ``(x, y)`` of the image, in the coordinates of
+        Matrices that map ``(x, y, 1)`` of the result to ``(x, y)`` of the image, in the coordinates of
         ``torch.nn.functional.grid_sample``, which go from -1 to 1 along each side; None where nothing moves.
     """
     moves = (draws.rotation, draws.shear, draws.zoom, draws.shift, draws.flip)
@@ -277,7 +278,7 @@ def affine_matrix(draws: Draws, height: int, width: int) -> Tensor | None:
     zoom = ones if draws.zoom is None else draws.zoom
     flip = torch.stack([ones, ones], dim=1) if draws.flip is None else draws.flip
     down, right = (ones * 0, ones * 0) if draws.shift is None else draws.shift.unbind(1)
-    # Undone from the last to the first, x to the right and y down: a rotation, a shear, a zoom, a flip.
+    # The inverse of the changes, from the last to the first: rotation, shear, zoom, flip. x is to the right, y down.
     cos, sin = angle.cos(), angle.sin()
     from_x = torch.stack([cos - slope * sin, sin], dim=1) * flip.flip(1) / zoom[:, None]  # (to x, to y)
     from_y = torch.stack([-sin - slope * cos, cos], dim=1) * flip.flip(1) / zoom[:, None]
@@ -287,15 +288,15 @@ def affine_matrix(draws: Draws, height: int, width: int) -> Tensor | None:
 
 
 def sampling_grid(matrix: Tensor, height: int, width: int) -> Tensor:
-    """Where each pixel of the result comes from.
+    """The place in the image that each pixel of the result comes from.
 
-    ``torch.nn.functional.affine_grid`` does the same by a product of matrices of three columns, which
+    ``torch.nn.functional.affine_grid`` computes the same as a matrix product with three columns, which
     takes ten times as long as these two sums (1 ms against 0.1 ms for 128 images of 28×28, one thread).
 
     Parameters
     ----------
     matrix : Tensor of shape (n, 2, 3)
-        As of `affine_matrix`.
+        As from `affine_matrix`.
     height, width : int
         Sides of an image, in pixels.
 
@@ -312,7 +313,7 @@ def sampling_grid(matrix: Tensor, height: int, width: int) -> Tensor:
 
 
 def _centres(side: int, like: Tensor) -> Tensor:
-    """Centres of the pixels along a side that goes from -1 to 1."""
+    """Coordinates of the centres of pixels, on an axis from -1 to 1."""
     return (torch.arange(side, dtype=like.dtype, device=like.device) * 2 + 1) / side - 1
 
 
@@ -322,15 +323,15 @@ def _resample(x: Tensor, matrix: Tensor, fill_mode: str, fill_value: float, inte
     x = F.grid_sample(x, grid, **settings)
     if fill_mode != "constant" or not fill_value:
         return x
-    # Outside pixels are zeros to grid_sample. Moving the images so that zero is the fill value would cost the pixels
-    # their precision where that is large; so it is added for the share of each value that comes from outside.
+    # grid_sample takes 0 for pixels outside the image. Subtracting the fill value before and adding it after would lose
+    # precision where it is large, so it is added for the share of each value that comes from outside.
     if interpolation == "nearest":
         return torch.where((grid.abs() < 1).all(dim=3)[:, None], x, fill_value)
     return x + fill_value * (1 - _share_inside(grid, *x.shape[2:]))
 
 
 def _share_inside(grid: Tensor, height: int, width: int) -> Tensor:
-    """Weight that bilinear interpolation gives to pixels of the image, ``(n, 1, h, w)``; exactly 1 within it."""
+    """Weight that bilinear interpolation gives to pixels inside the image, ``(n, 1, h, w)``; exactly 1 well inside."""
     share = torch.ones((), dtype=grid.dtype, device=grid.device)
     for axis, side in ((0, width), (1, height)):
         place = ((grid[..., axis] + 1) * side - 1) / 2  # in pixels, from the centre of the first
@@ -348,9 +349,9 @@ def read_pair(value: Any, name: str, low: float, high: float, what: str) -> tupl
     name : str
         Its name.
     low, high : float
-        Bounds of the numbers, `low` included where it is 0.
+        Bounds of the numbers, both included.
     what : str
-        What the pair means.
+        What the pair means, for the error message.
 
     Returns
     -------
@@ -360,7 +361,7 @@ def read_pair(value: Any, name: str, low: float, high: float, what: str) -> tupl
     Raises
     ------
     ValueError
-        Where it is no pair, or a number is out of bounds.
+        Where it is not a pair of numbers, or a number is out of bounds.
     """
     numbers = np.asarray(value, dtype=object)
     valid = numbers.shape == (2,) and all(

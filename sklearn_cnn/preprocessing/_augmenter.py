@@ -28,60 +28,58 @@ _NUMBERS = (
 class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Random changes of training images, drawn anew in every epoch and absent at prediction.
 
-    As a step of a pipeline before a ``CNNClassifier``, or as its parameter `augmenter`, it lets the
-    network see every image a little differently in each epoch: rotated, shifted, flipped, brighter. All
-    changes are off by default; each image gets its own draw of those that are on.
+    Use it as a step of a pipeline before a ``CNNClassifier``, or as the parameter `augmenter` of one. The
+    network then sees every image a little differently in each epoch: rotated, shifted, flipped, brighter.
+    All changes are off by default; those that are on are drawn for each image separately.
 
-    Put it before an ``ImageNormalizer``: uint8 images stay uint8, and `brightness`, `noise` and
-    `fill_value` mean what they say in the units of the pixels.
-
-    Read more in the user guide.
+    Put it before an ``ImageNormalizer``: uint8 images stay uint8, and `noise` and `fill_value` are in the
+    units of the pixels. Read more in the user guide.
 
     Parameters
     ----------
     rotation : float, default=0.0
-        Largest angle in degrees, to both sides; from 0 to 180.
+        Largest angle in degrees, in both directions; from 0 to 180.
     shift : float or (float, float), default=0.0
-        Largest shift as a fraction of the side, to both sides; a pair is (vertical, horizontal). From 0
-        to 1.
+        Largest shift as a fraction of the side, in both directions; a pair is (vertical, horizontal).
+        From 0 to 1.
     zoom : float or (float, float), default=0.0
         Largest change of size as a fraction, from 0 to less than 1: 0.1 draws factors from 0.9 to 1.1. A
-        pair is the least and the largest factor.
+        pair is the smallest and the largest factor.
     shear : float, default=0.0
-        Largest angle by which vertical lines lean, in degrees, to both sides; from 0 to less than 90.
+        Largest angle by which vertical lines lean, in degrees, in both directions; from 0 to less than 90.
     crop : int, default=0
-        Pixels that are added on every side before a piece of the size of the image is cut out at random:
-        a shift by whole pixels.
+        Pixels that are added on every side before a random part of the original size is cut out. This
+        shifts the image by whole pixels.
     horizontal_flip : float, default=0.0
         Probability of a flip left to right.
     vertical_flip : float, default=0.0
         Probability of a flip top to bottom.
     brightness : float, default=0.0
-        Fraction: pixels are multiplied by 1 ± up to this.
+        Fraction: pixels are multiplied by a factor from 1 - `brightness` to 1 + `brightness`.
     contrast : float, default=0.0
-        Fraction: distances of the pixels from the mean of their image are multiplied by 1 ± up to this.
+        Fraction: the same for differences of the pixels from the mean of their image.
     saturation : float, default=0.0
-        Fraction: distances of colours from grey are multiplied by 1 ± up to this. Needs images of 3 or
-        4 channels, of which the first three are red, green and blue.
+        Fraction: the same for differences of colours from grey. Needs images of 3 or 4 channels, of which
+        the first three are red, green and blue.
     erasing : float, default=0.0
-        Probability that a rectangle of 2% to 40% of the image is set to `fill_value` [1]_.
+        Probability that a rectangle of 2% to 40% of the area of the image is set to `fill_value` [1]_.
     noise : float, default=0.0
         Standard deviation of Gaussian noise that is added, in the units of the pixels.
     fill_mode : {"constant", "replicate", "reflect"}, default="constant"
-        What comes in from outside the image: `fill_value`, the nearest pixel of the border, or the image
-        mirrored at its border (``d c b a | a b c d | d c b a``).
+        What fills pixels that come from outside the image: `fill_value`, the nearest pixel of the border,
+        or the image mirrored at its border (``d c b a | a b c d | d c b a``).
     fill_value : float, default=0.0
-        Value of pixels from outside and of erased ones, in the units of the pixels.
+        Value of pixels from outside the image and of erased pixels, in the units of the pixels.
     interpolation : {"bilinear", "nearest"}, default="bilinear"
-        How values between pixels are found.
+        How values between pixels are computed.
     image_shape : tuple of int or None, default=None
         ``(h, w)``, ``(h, w, c)`` or ``(c, h, w)`` in pixels, for X of flattened rows, as of
         ``CNNClassifier``.
     channels : {"auto", "first", "last"}, default="auto"
         Where the channels of X stand, as of ``CNNClassifier``.
     random_state : int, RandomState instance or None, default=None
-        Seed of the draws. With None a network draws from its own seed, so the `random_state` of
-        ``CNNClassifier`` alone makes a fit repeatable.
+        Seed of the draws. With None a network uses its own seed, so that the `random_state` of
+        ``CNNClassifier`` is enough to make a fit repeatable.
 
     Attributes
     ----------
@@ -99,19 +97,20 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    ``fit_transform`` is not ``fit(X).transform(X)``. The first is what a pipeline calls on training
-    images: it returns an ``ImageSource``, which looks like an array and computes nothing yet. The second is
-    what it calls on all others, and returns them as they are, bit for bit. An augmenter without any change
-    returns the images themselves from both.
+    ``fit_transform(X)`` is not ``fit(X).transform(X)``. A pipeline calls ``fit_transform`` on training
+    images: it returns an ``ImageSource``, which looks like an array and computes nothing yet. A pipeline
+    calls ``transform`` on all other images: it returns them as they are, bit for bit. Where no change is
+    on, both return the images themselves.
 
-    A network draws a source anew in every epoch, and takes the images without changes for its validation
-    part. An ``ImageNormalizer`` passes a source on. Any other step, and NumPy, gets one fixed draw.
+    A network draws new changes of a source in every epoch, and uses the unchanged images for its
+    validation part. An ``ImageNormalizer`` returns a source for a source. Any other step, and NumPy, gets
+    one fixed draw.
 
     An image is flipped, zoomed, sheared, rotated and shifted, in this order, about its centre, by one
     affine matrix and one interpolation; then come brightness, contrast, saturation, noise and erasing.
     uint8 images are rounded and kept between 0 and 255; floats have no known bounds and are not clipped.
-    But for `saturation`, all channels are treated alike, a fourth too, be it a band or an alpha channel.
-    A rectangle to erase that is longer than the image is cut to it, where the reference draws anew.
+    All channels are treated alike except in `saturation`; a fourth channel may be a band or alpha. A
+    rectangle to erase that is longer than the image is cut at its border, where the reference draws again.
 
     References
     ----------
@@ -212,13 +211,13 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             Where a parameter or the images cannot be used.
         """
         source = self._read(X)
-        _augmentation_of(self, source)  # raises where the changes cannot be made
+        _augmentation_of(self, source)  # refuses changes that cannot be made
         remember(self, X, source)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit_transform(self, X: Any, y: Any = None) -> Any:
-        """Fit, and hand the images on for training.
+        """Fit, and return the images for training, which change in every epoch.
 
         Parameters
         ----------
@@ -230,7 +229,7 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         ImageSource, or ndarray, of the shape of X
-            Images that are drawn when they are used; an array where nothing is to be changed.
+            Images whose changes are drawn when they are used; an array where no change is on.
 
         Raises
         ------
@@ -257,9 +256,9 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of the shape of X
-            The images: those of uint8, float32 and float64 bit for bit, in the caller's own array wherever
-            that will do; other integers and bools in one of these dtypes that holds them. An
-            ``ImageSource`` is returned as it is.
+            The images: uint8, float32 and float64 bit for bit, as the caller's own array wherever possible;
+            other integers and bools converted to one of these dtypes. An ``ImageSource`` is returned as it
+            is.
 
         Raises
         ------
@@ -274,14 +273,14 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return hand_on(self, read_again(self, X), lazy=True)
 
     def sample(self, X: Any, n: int = 1) -> NDArray[Any]:
-        """Draw variants of images, to look at.
+        """Draw variants of images, to look at them.
 
         Parameters
         ----------
         X : array-like of images
             As for `fit`.
         n : int, default=1
-            Variants of each image.
+            Number of variants of each image.
 
         Returns
         -------
@@ -291,7 +290,7 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError, TypeError
-            As for `fit`; where `n` is no positive integer.
+            As for `fit`; where `n` is not a positive integer.
 
         Examples
         --------
@@ -319,7 +318,7 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
 
 def augmented(augmenter: ImageAugmenter, source: ImageSource, *, seen_by_numpy: bool = True) -> ImageSource:
-    """Add the changes of an augmenter to the recipe of a source.
+    """Add the changes of an augmenter to a source.
 
     Parameters
     ----------
@@ -328,13 +327,13 @@ def augmented(augmenter: ImageAugmenter, source: ImageSource, *, seen_by_numpy: 
     source : ImageSource
         The images.
     seen_by_numpy : bool, default=True
-        Whether the images may be used other than by a fit, so that they need a seed even where the
-        augmenter has none of its own.
+        Whether the images may be used elsewhere than in a fit. They then need a seed even where the
+        augmenter has none.
 
     Returns
     -------
     ImageSource
-        The source with one more step; the source itself where nothing is to be changed.
+        The source with one more step; the source itself where no change is on.
 
     Raises
     ------
@@ -358,7 +357,7 @@ def augmented(augmenter: ImageAugmenter, source: ImageSource, *, seen_by_numpy: 
 
 
 def _augmentation_of(augmenter: ImageAugmenter, source: ImageSource) -> Augmentation:
-    """The changes of an augmenter as a step for a source, with all pairs as pairs and not yet with a seed."""
+    """The step that makes the changes, for images such as those of the source; its seed is set later."""
     _check_against(augmenter, source)
     zoom, shift = augmenter.zoom, augmenter.shift
     zoom = (1 - zoom, 1 + zoom) if isinstance(zoom, Real) else zoom

@@ -1,4 +1,4 @@
-"""Image files and their like become pixels."""
+"""Decoding of image files, encoded bytes, PIL images and arrays to pixels."""
 
 import os
 import reprlib
@@ -15,13 +15,13 @@ from sklearn_cnn._optional import import_optional
 from sklearn_cnn.images._containers import is_pil
 
 MODES = {"L": 1, "RGB": 3, "RGBA": 4}
-"""Modes that are read, with their number of channels."""
+"""Modes of the result, with their number of channels."""
 
 RESIZE = ("stretch", "crop", "pad")
 
 _WITH_ALPHA = {"RGBA", "LA", "PA", "RGBa"}
 _BY_WAY_OF = {"La": "LA", "LAB": "RGB"}
-"""Modes that Pillow converts to few others."""
+"""Modes that Pillow converts to few others, and the mode that they are converted to first."""
 
 
 def _pil(name: str) -> Any:
@@ -35,11 +35,11 @@ class Decoder:
     Attributes
     ----------
     mode : {"L", "RGB", "RGBA"}
-        What the pixels are.
+        Grey, colour, or colour with alpha.
     size : (int, int) or None
-        Height and width in pixels; None for those of the image.
+        Height and width in pixels; None keeps those of the image.
     resize : {"stretch", "crop", "pad"} or None
-        How an image is brought to `size`; None refuses one of another size.
+        How an image is resized to `size`; None refuses images of another size.
     """
 
     mode: str
@@ -54,7 +54,7 @@ class Decoder:
         entry : path, bytes, PIL image or ndarray
             The image.
         name : str
-            What to call it in an error.
+            What errors call it.
 
         Returns
         -------
@@ -64,9 +64,9 @@ class Decoder:
         Raises
         ------
         OSError
-            Where there is no such file, or it may not be read.
+            Where the file does not exist, or is not readable.
         ValueError
-            Where it is no image, broken, or larger than Pillow allows.
+            Where it is not an image, is damaged, or is larger than Pillow allows.
         """
         path = os.fspath(entry) if isinstance(entry, str | os.PathLike) else None
         name = name if path is None else f"{name}, {path!r},"
@@ -74,11 +74,11 @@ class Decoder:
             image = self._resize(self._convert(self._open(entry, name), name), name)
         except _UnreadableError as error:
             raise ValueError(str(error)) from None
-        except Exception as error:  # decoders raise whatever they stumble over: SyntaxError, struct.error, zlib.error
+        except Exception as error:  # decoders raise many types: SyntaxError, struct.error, zlib.error
             if isinstance(error, OSError) and error.errno is not None and path is not None:
                 raise type(error)(error.errno, error.strerror, path) from None  # no such file, no permission, a folder
             if isinstance(error, _pil("Image").UnidentifiedImageError):
-                raise ValueError(f"{name} is no image that Pillow can read.") from None
+                raise ValueError(f"{name} is not an image that Pillow can read.") from None
             raise ValueError(f"{name} cannot be read as an image: {type(error).__name__}: {error}") from error
         return np.asarray(image)
 
@@ -90,17 +90,17 @@ class Decoder:
             return _upright(entry)
         with _pil("Image").open(BytesIO(entry) if isinstance(entry, bytes) else entry) as image:
             if self.size is not None and self.resize is not None:
-                # A JPEG can be decoded at a half, a quarter or an eighth of its size; not below twice what is wanted.
+                # A JPEG can be decoded at a half, a quarter or an eighth of its size: at least twice the result's.
                 image.draft(None, (2 * max(self.size), 2 * max(self.size)))
             return _upright(image)
 
     def _convert(self, image: Any, name: str) -> Any:
         if image.mode.startswith("I;16") or (image.mode == "I" and image.info.get("bits") == 16):
-            # The upper byte, which Pillow takes of colour images of 16 bits too.
+            # The upper byte, as Pillow does for colour images of 16 bits.
             image = _pil("Image").fromarray((np.asarray(image) >> 8).astype(np.uint8))
         if image.mode in ("I", "F"):
             raise _UnreadableError(
-                f"{name} has values of 32 bits, whose range is not known; bring them to uint8 and pass arrays."
+                f"{name} has values of 32 bits, whose range is not known; convert them to uint8 and pass arrays."
             )
         if image.mode in _BY_WAY_OF:
             image = image.convert(_BY_WAY_OF[image.mode])
@@ -118,9 +118,9 @@ class Decoder:
         if self.resize is None:
             raise _UnreadableError(
                 f"{name} has {image.height}×{image.width} pixels (height×width), but the first image in fit had "
-                f"{height}×{width}; ImageReader(size=(height, width)) brings all to one size."
+                f"{height}×{width}; ImageReader(size=(height, width)) resizes all to one size."
             )
-        bilinear = _pil("Image").Resampling.BILINEAR  # of all pixels that fall on a new one
+        bilinear = _pil("Image").Resampling.BILINEAR  # averages all pixels that fall on a new one
         if self.resize == "crop":
             return _pil("ImageOps").fit(image, (width, height), bilinear)
         if self.resize == "stretch":
@@ -135,7 +135,7 @@ class Decoder:
 
 
 class _UnreadableError(ValueError):
-    """An error whose message is complete."""
+    """An error whose message already names the image."""
 
 
 class ImageFiles:
@@ -144,11 +144,11 @@ class ImageFiles:
     Parameters
     ----------
     entries : list
-        Paths, encoded images, PIL images or arrays.
+        Paths, bytes, PIL images or arrays.
     decoder : Decoder
-        How they are decoded; knows the size.
+        How they are decoded; its size is not None.
     n_jobs : int or None
-        Threads.
+        Number of threads.
     """
 
     dtype = np.dtype(np.uint8)
@@ -172,13 +172,13 @@ def decode_all(decoder: Decoder, entries: list[Any], indices: Sequence[int], n_j
     Parameters
     ----------
     decoder : Decoder
-        How. Its size must be known.
+        How they are decoded. Its size must not be None.
     entries : list of length n
         The images.
     indices : sequence of int
         Their places in X, for errors.
     n_jobs : int or None
-        Threads.
+        Number of threads.
 
     Returns
     -------
@@ -193,7 +193,7 @@ def decode_all(decoder: Decoder, entries: list[Any], indices: Sequence[int], n_j
         for place in places:
             images[place] = decoder(entries[place], f"X[{indices[place]}]")
 
-    # A few tasks a thread: handing out a task takes as long as decoding a small image.
+    # Four tasks for each thread: starting a task takes as long as decoding a small image.
     n, step = len(entries), max(1, len(entries) // (4 * effective_n_jobs(n_jobs)))
     Parallel(n_jobs=n_jobs, require="sharedmem")(
         delayed(decode)(range(start, min(start + step, n))) for start in range(0, n, step)
@@ -202,12 +202,12 @@ def decode_all(decoder: Decoder, entries: list[Any], indices: Sequence[int], n_j
 
 
 def _upright(image: Any) -> Any:
-    """Turn an image as its EXIF orientation says, and note what conversion needs and turning loses."""
+    """Turn an image as its EXIF orientation says, and keep the note that it has 16 bits, which turning loses."""
     sixteen_bits = image.mode == "I" and image.format in ("PNG", "PPM")
     image.load()
     try:
         upright = _pil("ImageOps").exif_transpose(image)
-    except Exception:  # a broken orientation: the pixels are there, as they were just loaded
+    except Exception:  # the orientation is damaged, but the pixels are loaded
         upright = image.copy()
     if sixteen_bits:
         upright.info["bits"] = 16
@@ -215,7 +215,7 @@ def _upright(image: Any) -> Any:
 
 
 def _from_array(entry: NDArray[Any], name: str) -> Any:
-    """An array of ``(h, w)`` or ``(h, w, 1, 3 or 4)``, of whole numbers from 0 to 255, as a PIL image."""
+    """A PIL image of an array ``(h, w)`` or ``(h, w, 1, 3 or 4)`` of integers from 0 to 255."""
     if entry.ndim == 3 and entry.shape[2] == 1:
         entry = entry[:, :, 0]
     if entry.ndim not in (2, 3) or (entry.ndim == 3 and entry.shape[2] not in (3, 4)) or 0 in entry.shape:
@@ -228,7 +228,7 @@ def _from_array(entry: NDArray[Any], name: str) -> Any:
 
 
 def _content_of(file: Any, name: str) -> bytes:
-    """All bytes of a binary file, wherever it stands."""
+    """All bytes of a binary file, from its beginning."""
     try:
         if getattr(file, "seekable", lambda: False)():
             file.seek(0)
@@ -241,7 +241,7 @@ def _content_of(file: Any, name: str) -> bytes:
 
 
 def read_entries(X: Any) -> list[Any]:
-    """Bring X to a list of paths, bytes, PIL images and arrays.
+    """Convert X to a list of paths, bytes, PIL images and arrays.
 
     Parameters
     ----------
@@ -251,12 +251,12 @@ def read_entries(X: Any) -> list[Any]:
     Returns
     -------
     list
-        The entries of X: paths as str, and of files all bytes, since a stream can be read only once.
+        The entries of X: paths as str, and open files as their bytes, since a stream can be read only once.
 
     Raises
     ------
     ValueError, TypeError
-        Where X is one image alone, empty, has several columns, or an entry is of a kind that is not read.
+        Where X is a single image, is empty or has several columns, or an entry is of a kind that is not read.
     """
     if isinstance(X, str | os.PathLike | bytes | bytearray | memoryview) or hasattr(X, "read") or is_pil(X):
         raise TypeError(
@@ -277,7 +277,7 @@ def read_entries(X: Any) -> list[Any]:
 
 def _read_entry(entry: Any, i: int) -> Any:
     if isinstance(entry, str | os.PathLike):
-        return str(os.fspath(entry))  # without NumPy's own kind of str, which errors would show
+        return str(os.fspath(entry))  # not NumPy's own kind of str, which errors would show
     if isinstance(entry, bytes | bytearray | memoryview):
         return bytes(entry)
     if isinstance(entry, np.ndarray) or is_pil(entry):

@@ -33,23 +33,21 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     layout: grey or colour, channels first or last, flattened or not. Constant images, channels and pixels
     give zeros.
 
-    A ``CNNClassifier`` standardises channels by itself. What a normaliser adds before it is
-    ``per="image"``, which takes out differences of exposure between images, ``per="pixel"``, and control
-    of the scale in other pipelines. ``CNNClassifier(standardize=True)`` cancels ``per="channel"`` and
-    ``per="all"`` and most of the difference between the methods: set it to False when you search over
-    them.
+    A ``CNNClassifier`` standardises channels by itself. Before it, a normaliser is useful with
+    ``per="image"``, which removes differences of exposure between images, and with ``per="pixel"``. With
+    ``CNNClassifier(standardize=True)`` the values "channel" and "all" of `per` make no difference, and
+    the two methods make little: use ``standardize=False`` to search over them.
 
     Read more in the user guide.
 
     Parameters
     ----------
     method : {"standardize", "minmax"}, default="standardize"
-        ``"standardize"`` brings values to mean 0 and standard deviation 1, ``"minmax"`` to the range
-        from 0 to 1.
+        ``"standardize"`` gives mean 0 and standard deviation 1, ``"minmax"`` the range from 0 to 1.
     per : {"channel", "pixel", "image", "all"}, default="channel"
-        What has statistics of its own: a channel over all images, a value of the image (each pixel and
-        channel) over all images, each image over all its values, or nothing, so that there is one pair of
-        numbers. With ``"image"`` nothing is learnt.
+        What is rescaled by its own pair of numbers. ``"channel"``: each channel, over all images.
+        ``"pixel"``: each pixel of each channel, over all images. ``"image"``: each image, by its own
+        pixels, so that nothing is learnt in `fit`. ``"all"``: everything together.
     image_shape : tuple of int or None, default=None
         ``(h, w)``, ``(h, w, c)`` or ``(c, h, w)`` in pixels, for X of flattened rows, as of
         ``CNNClassifier``.
@@ -59,13 +57,13 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     Attributes
     ----------
     offset_ : ndarray of shape (n_channels,), (...) or () or None
-        What is subtracted: the mean or the least value of each channel, of each value of an image as X
-        stores it, or of all. None for ``per="image"``.
+        What is subtracted: the mean or the smallest value. One for each channel, one for each value of an
+        image in the layout of X, or one in total, as `per` says. None for ``per="image"``.
     scale_ : ndarray of shape (n_channels,), (...) or () or None
-        What the rest is divided by: the standard deviation or the range, and 1 where that is zero. None
-        for ``per="image"``.
+        The divisor: the standard deviation or the range, 1 where that is zero. None for
+        ``per="image"``.
     n_samples_seen_ : int
-        Images in `fit` or in all calls of `partial_fit`.
+        Number of images in `fit`, or in all calls of `partial_fit` together.
     image_shape_ : ImageShape
         ``height``, ``width`` and ``channels`` of an image, and how X stores it.
     n_features_in_ : int
@@ -80,10 +78,11 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    Results are float32, or float64 where X is; integers of 32 and 64 bits that come through an
-    ``ImageAugmenter`` are float64 by then. Standard deviations divide by n, as in
-    ``StandardScaler``. Streamed statistics are merged as in [1]_ and equal those of all images at once to
-    rounding. An ``ImageSource`` stays one: it is fitted on its undrawn images and rescaled when it is used.
+    Results are float32, or float64 where X is. An ``ImageAugmenter`` converts integers of 32 and 64 bits
+    to float64, so these give float64 after it. Standard deviations divide by n, as in
+    ``StandardScaler``. Calls of `partial_fit` are merged as in [1]_, and give the statistics of all images
+    at once, to rounding. Of an ``ImageSource`` the statistics are those of its images without random
+    changes; `transform` returns a source again, whose images are rescaled when they are used.
 
     References
     ----------
@@ -152,17 +151,17 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         source = read_images(X, image_shape=self.image_shape, channels=self.channels, name=type(self).__name__)
         learnt = _learn(source, self.method, self.per)
         remember(self, X, source)
-        vars(self).update(learnt)
+        self.__dict__.update(learnt)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Learn the statistics of further images, to the same result as of all of them at once.
+        """Update the statistics with more images; the result is that of one `fit` on all of them.
 
         Parameters
         ----------
         X : array-like of images
-            As for `fit`; of the shape of the first call.
+            As for `fit`, of the same shape as in the first call.
         y : None
             Ignored.
 
@@ -174,13 +173,13 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError, TypeError
-            As for `fit`; where `per` is not what it was at the first call.
+            As for `fit`; where `per` has changed since the first call.
         """
         if not hasattr(self, "n_samples_seen_"):
             return self.fit(X)
         source = read_again(self, X)
         _check_per(self, "partial_fit began")
-        vars(self).update(_learn(source, self.method, self.per, self._moments, self.n_samples_seen_))
+        self.__dict__.update(_learn(source, self.method, self.per, self._moments, self.n_samples_seen_))
         return self
 
     def transform(self, X: Any) -> Any:
@@ -209,17 +208,17 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     @available_if(_learns)
     def inverse_transform(self, X: Any) -> Any:
-        """Undo `transform`. Not there for ``per="image"``, which keeps no statistics.
+        """Undo `transform`. Not available for ``per="image"``, which keeps no statistics.
 
         Parameters
         ----------
         X : array-like of images
-            As from `transform`.
+            Images as `transform` returns them.
 
         Returns
         -------
         ndarray of the shape of X
-            Images on the scale that they had, float32 or float64.
+            Images on their original scale, float32 or float64.
 
         Raises
         ------
@@ -240,7 +239,7 @@ class ImageNormalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
 
 def rescaling_of(normalizer: ImageNormalizer, *, float64: bool) -> Rescaling | OwnRescaling:
-    """What a fitted normalizer does to a batch.
+    """The step that a fitted normalizer adds to a recipe.
 
     Parameters
     ----------
@@ -257,7 +256,7 @@ def rescaling_of(normalizer: ImageNormalizer, *, float64: bool) -> Rescaling | O
     Raises
     ------
     ValueError
-        Where `per` is no longer what it was at the fit.
+        Where `per` has changed since the fit.
     """
     _check_per(normalizer, "this normalizer was fitted")
     if normalizer.per == "image":
@@ -283,7 +282,7 @@ def _check_per(normalizer: ImageNormalizer, what: str) -> None:
 def _learn(
     source: ImageSource, method: str, per: str, earlier: Moments | None = None, n_earlier: int = 0
 ) -> dict[str, Any]:
-    """The fitted attributes of a normalizer, by name, from images and what it learnt of earlier ones."""
+    """The fitted attributes of a normalizer by name, learnt from these images and earlier ones."""
     if per == "image":
         return {"offset_": None, "scale_": None, "_moments": None, "n_samples_seen_": n_earlier + len(source)}
     moments = Moments(per) if earlier is None else deepcopy(earlier)
@@ -314,7 +313,7 @@ def _offset_and_scale(moments: Moments, method: str) -> tuple[NDArray[np.float64
 
 
 def _compact(statistic: NDArray[np.float64], per: str, shape: ImageShape) -> NDArray[np.float64]:
-    """A statistic ``(c or 1, h or 1, w or 1)`` as users see it."""
+    """A statistic ``(c or 1, h or 1, w or 1)`` in the shape of the fitted attributes."""
     if per == "pixel":
         pixels: NDArray[np.float64] = shape.from_channels_first(statistic[None])[0]
         return pixels
@@ -322,7 +321,7 @@ def _compact(statistic: NDArray[np.float64], per: str, shape: ImageShape) -> NDA
 
 
 def _is_float64(X: Any, source: ImageSource) -> bool:
-    """Whether X held floats of 64 bits; integers of 32 and 64 bits are read as such, but were none."""
+    """Whether X itself was float64; integers of 32 and 64 bits are read as float64 too."""
     if source.dtype != np.float64 or isinstance(X, ImageSource):
         return bool(source.dtype == np.float64)
     return np.asarray(as_array(X)).dtype.kind not in "iu"

@@ -1,4 +1,4 @@
-"""What transformers hand on."""
+"""What transformers return."""
 
 from typing import Any
 
@@ -15,21 +15,21 @@ def hand_on(estimator: Any, source: ImageSource, *, lazy: bool) -> ImageSource |
     Parameters
     ----------
     estimator : transformer
-        Whose ``set_output`` counts.
+        Its ``set_output`` decides.
     source : ImageSource
         The images.
     lazy : bool
-        Whether they may still be computed later.
+        Whether the images may be computed later.
 
     Returns
     -------
     ImageSource or ndarray
-        The source where it may be lazy and no frame is wanted, otherwise its images.
+        The source where that is allowed and no frame is requested, otherwise its images.
 
     Raises
     ------
     ValueError
-        Where a frame is wanted of images that are no rows.
+        Where a frame is requested for images that are not flattened rows.
     """
     container = _get_output_config("transform", estimator)["dense"]
     if container != "default":

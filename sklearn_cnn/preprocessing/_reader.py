@@ -23,29 +23,30 @@ from sklearn_cnn.preprocessing._files import (
 class ImageReader(TransformerMixin, BaseEstimator):
     """Reads image files of any kind and size into one array.
 
-    It makes a list of paths an X like any other: what is split and searched over are paths, and a
-    pipeline reads the images. With ``lazy=True`` it does so a batch at a time, so that a folder may be far
-    larger than memory.
+    With it as the first step of a pipeline, X is a list of paths: cross-validation and searches split
+    the paths, and the pipeline reads the images. With ``lazy=True`` they are read a batch at a time, so
+    that a folder may be far larger than memory.
 
-    Needs Pillow, the extra ``images``.
+    Needs Pillow, which the extra ``images`` installs.
 
     Read more in the user guide.
 
     Parameters
     ----------
     size : int, (int, int) or None, default=None
-        Height and width of the result, in pixels; one int for squares. With None all images must have
-        the size of the first image seen in `fit`.
+        Height and width of the result, in pixels; one int for a square. With None all images must have
+        the size of the first image in `fit`.
     mode : {"RGB", "L", "RGBA"}, default="RGB"
         Colour, grey, or colour with alpha.
     resize : {"stretch", "crop", "pad"}, default="stretch"
-        How an image is brought to `size`: each side for itself; in proportion until it covers the size,
-        with the rest cut off on both sides; or in proportion until it fits, with black around it.
+        How an image is resized to `size`. ``"stretch"`` scales height and width independently. The
+        others keep the proportions: ``"crop"`` fills the size and cuts off what is beyond it on both sides,
+        ``"pad"`` fits the image into the size with black around it.
     lazy : bool, default=False
         Whether `transform` returns an ``ImageSource``, which decodes images each time they are needed and
-        keeps none.
+        keeps none in memory.
     n_jobs : int or None, default=None
-        Threads that decode; -1 for as many as there are processors. None means 1 unless in a
+        Number of threads that decode; -1 for one per processor. None means 1 unless in a
         ``joblib.parallel_config`` context.
 
     Attributes
@@ -61,12 +62,12 @@ class ImageReader(TransformerMixin, BaseEstimator):
     Notes
     -----
     Images are turned as their EXIF orientation says. Of animations and files of several pages the first
-    frame is read. Where there is alpha and `mode` has none, the image is laid on white. Of values of 16
-    bits the upper 8 are kept. Sizes change by bilinear resampling of all pixels that fall on a new one.
-    Pillow's limit on the number of pixels, which protects against decompression bombs, is left as it is.
+    frame is read. Images with alpha are laid on white where `mode` has none. Of 16-bit values the upper 8
+    bits are kept. Resizing is bilinear, and averages all pixels that fall on a new one. Pillow's limit on
+    the number of pixels, which protects against decompression bombs, stays in force.
 
-    A lazy network is trained on images that are decoded again in every epoch: worth it where memory is
-    short. Broken files are found before training, when the statistics of the pixels are taken.
+    With ``lazy=True`` images are decoded again in every epoch of a training, which saves memory and takes
+    time. Damaged files are found before training, when the statistics of the pixels are computed.
 
     Examples
     --------
@@ -102,7 +103,7 @@ class ImageReader(TransformerMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Find out the size of the images: that of the first one, unless `size` says it.
+        """Learn the size of the images: `size`, or that of the first image.
 
         Parameters
         ----------
@@ -139,7 +140,7 @@ class ImageReader(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n, height, width) or (n, height, width, n_channels), or ImageSource
-            As of `transform`.
+            As from `transform`.
 
         Raises
         ------
@@ -167,10 +168,10 @@ class ImageReader(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError, TypeError, OSError
-            Where an image cannot be read or, without `size`, has another size than the first image seen
-            in `fit`. The message has the path. With ``lazy=True`` this comes when the image is needed.
+            Where an image cannot be read or, without `size`, differs in size from the first image in
+            `fit`. The message names the path. With ``lazy=True`` it is raised when the image is needed.
         """
-        check_is_fitted(self)  # which it is without fit, where the size is given
+        check_is_fitted(self)  # passes without fit where size is given
         self._validate_params()
         return self._read(read_entries(X))
 

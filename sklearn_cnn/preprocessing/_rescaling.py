@@ -18,11 +18,11 @@ class Rescaling:
     Attributes
     ----------
     offset, scale : ndarray of shape (c or 1, h or 1, w or 1)
-        What was learnt, in float64.
+        What to subtract and what to divide by, in float64.
     float64 : bool
         Whether the result is float64 rather than float32.
     inverse : bool
-        Whether to multiply by the scale and add the offset.
+        Whether to undo this: to multiply by the scale and add the offset.
     """
 
     offset: NDArray[np.float64]
@@ -34,25 +34,25 @@ class Rescaling:
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Rescale a batch."""
-        # float32 would lose small differences between large values; those of uint8 it has exactly.
+        # float32 holds uint8 exactly, but would lose small differences between large values.
         x = images.to(torch.float32) if images.dtype == torch.uint8 and not self.float64 else _precise(images)
         offset, scale = (torch.from_numpy(value).to(x) for value in (self.offset, self.scale))
         x = torch.addcmul(offset, x, scale) if self.inverse else (x - offset) / scale
         return x.to(_torch_dtype(self.float64))
 
     def dtype(self, dtype: Any) -> Any:
-        """float32, or float64 where that is wanted."""
+        """float32, or float64 as `float64` says."""
         return np.dtype(np.float64 if self.float64 else np.float32)
 
 
 @dataclass(frozen=True)
 class OwnRescaling:
-    """A step that rescales each image by statistics of its own.
+    """A step that rescales each image by its own statistics.
 
     Attributes
     ----------
     method : {"standardize", "minmax"}
-        Which statistics.
+        Mean and standard deviation, or smallest and largest value.
     float64 : bool
         Whether the result is float64 rather than float32.
     """
@@ -69,14 +69,14 @@ class OwnRescaling:
         low, high = x.amin(dims, keepdim=True), x.amax(dims, keepdim=True)
         spread = high - low
         x = (x - low) / torch.where(vanishes(spread, torch.maximum(low.abs(), high.abs())), 1.0, spread)
-        if self.method == "standardize":  # of values between 0 and 1, whose squares neither overflow nor vanish
+        if self.method == "standardize":  # x is between 0 and 1: its squares neither overflow nor vanish
             varies = (x.amax(dims, keepdim=True) > 0).to(x)
             x = x - x.mean(dims, keepdim=True)
             x = varies * x / x.square().mean(dims, keepdim=True).sqrt().clamp_(min=1e-12)
         return x.to(_torch_dtype(self.float64))
 
     def dtype(self, dtype: Any) -> Any:
-        """float32, or float64 where that is wanted."""
+        """float32, or float64 as `float64` says."""
         return np.dtype(np.float64 if self.float64 else np.float32)
 
 

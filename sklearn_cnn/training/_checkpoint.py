@@ -1,6 +1,6 @@
 """Files from which a fit that was interrupted goes on.
 
-A file is ``MAGIC``, the SHA-256 of all that follows, the length of a text, that text, which says in JSON whose fit it
+A file is ``MAGIC``, the SHA-256 of all but itself, the length of a text, that text, which says in JSON whose fit it
 is and how far it came, and the state of the fit as torch saves it.
 """
 
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_cnn._digest import digest_around
 from sklearn_cnn._writing import check_path, write_whole
 from sklearn_cnn.exceptions import ModelFileError
 
@@ -78,7 +79,7 @@ class Checkpoint:
         with open(target, "rb") as file:
             content = file.read()
         run, seed, position = self._header(content)
-        if hashlib.sha256(memoryview(content)[_DIGEST.stop :]).digest() != content[_DIGEST]:
+        if digest_around(content, _DIGEST) != content[_DIGEST]:
             raise ModelFileError(
                 f"checkpoint={self._path!r} is damaged or cut off, since its digest is another one; delete it to begin "
                 f"anew."
@@ -170,7 +171,7 @@ class Checkpoint:
         file.write(MAGIC + bytes(32) + struct.pack("<Q", len(header)) + header)
         torch.save(_plain(state), file)
         content = file.getbuffer()
-        content[_DIGEST] = hashlib.sha256(content[_DIGEST.stop :]).digest()
+        content[_DIGEST] = digest_around(content, _DIGEST)
         while True:
             with suppress(FileExistsError):  # begun since we looked: look again whose it is
                 write_whole(self._path, content, parameter="checkpoint", new=not self._is_there())

@@ -1,12 +1,12 @@
-"""Where and how precisely a fit computes."""
+"""The device and the precision of a fit."""
 
 from typing import Any
 
 import torch
 
 BFLOAT16_FROM_MACS = 1_000_000
-"""Networks with fewer multiply-adds an image train in float32 on a CPU: for them the casts cost more
-than the faster products save."""
+"""On a CPU, networks with fewer multiply-adds an image train in float32: the casts would take more time than the
+faster products save."""
 
 
 def resolve_device(device: Any) -> torch.device:
@@ -32,7 +32,7 @@ def resolve_device(device: Any) -> torch.device:
         return torch.device(present[0])
     try:
         chosen = torch.device(device)
-    except RuntimeError:  # no name of a device at all
+    except RuntimeError:  # not the name of a device
         chosen = None
     if chosen is not None and chosen.type in present:
         n_of_type = torch.cuda.device_count() if chosen.type == "cuda" else 1
@@ -41,8 +41,30 @@ def resolve_device(device: Any) -> torch.device:
     raise ValueError(f"device={device!r} is not there; this machine has {', '.join(map(repr, present))}.")
 
 
+def nearest_device(name: str) -> str:
+    """The device of a network that was fitted on another machine.
+
+    Parameters
+    ----------
+    name : str
+        The device on which it was fitted.
+
+    Returns
+    -------
+    str
+        The same device; where this machine does not have it, another of its type, or else the CPU.
+    """
+    kind = name.partition(":")[0]
+    if kind not in available_devices():
+        return "cpu"
+    try:
+        return str(resolve_device(name))
+    except ValueError:  # this machine has fewer GPUs
+        return kind
+
+
 def available_devices() -> list[str]:
-    """Types of device this machine has, fastest first."""
+    """Types of device that this machine has, the fastest first."""
     found = ["cuda"] if torch.cuda.is_available() else []
     if torch.backends.mps.is_available():
         found.append("mps")
@@ -50,7 +72,7 @@ def available_devices() -> list[str]:
 
 
 def resolve_precision(precision: str, device: torch.device, n_macs: int) -> str:
-    """Choose the precision of a fit, from the hardware's flags and the size of the network alone.
+    """Choose the precision of a fit. It depends on the hardware and the size of the network alone.
 
     Parameters
     ----------
@@ -80,7 +102,7 @@ def resolve_precision(precision: str, device: torch.device, n_macs: int) -> str:
 
 
 def has_native_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware multiplies bfloat16 itself, rather than by way of float32."""
+    """Whether the hardware multiplies bfloat16 itself, without a conversion to float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":

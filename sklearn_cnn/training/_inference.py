@@ -4,20 +4,23 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sklearn_cnn._memory import is_out_of_memory, release
 from sklearn_cnn.images._source import ImageSource
-from sklearn_cnn.training._memory import is_out_of_memory, release
+from sklearn_cnn.training._threads import at_most_threads
 
 BATCH_BYTES = 32 * 2**20
-"""The largest map of a prediction batch stays below this: larger batches leave the caches and gain nothing."""
+"""The largest map of a prediction batch stays below this size. Larger batches do not fit the caches and are no
+faster."""
 
 
 def prediction_batch_size(largest_map: int) -> int:
-    """Images a batch, given the number of values in a network's largest map."""
+    """Number of images in a prediction batch, given the number of values in the largest map of the network."""
     return int(np.clip(BATCH_BYTES // (4 * max(largest_map, 1)), 1, 4096))
 
 
@@ -29,20 +32,22 @@ def predict_outputs(
     device: torch.device,
     look: Callable[[Tensor], None] | None = None,
 ) -> NDArray[Any]:
-    """Run a network in evaluation mode.
+    """Run a network on images, a batch at a time.
+
+    It takes as many threads as the caller has, but no more than there are CPUs for this process.
 
     Parameters
     ----------
     network : torch.nn.Module or callable
-        Already in evaluation mode, so that several threads may predict at once.
+        In evaluation mode already, since several threads may predict with it at once.
     images : ImageSource of shape (n, ...)
-        The images; random steps are left out.
+        The images. The random steps of their recipe are left out.
     batch_size : int
-        Images that go through the network at once.
+        Images that go through the network together.
     device : torch.device
         Where the network is.
     look : callable or None, default=None
-        Is shown every batch before the network.
+        Called with every batch before it goes through the network.
 
     Returns
     -------
@@ -52,16 +57,16 @@ def predict_outputs(
     Raises
     ------
     MemoryError
-        Where memory does not suffice for one image.
+        If memory does not suffice for one image.
 
     Warns
     -----
     UserWarning
-        Where it does not suffice for a batch, and smaller ones were used.
+        If memory does not suffice for a batch of `batch_size`. The prediction goes on with smaller batches.
     """
     outputs: NDArray[Any] | None = None
     start, size = 0, batch_size
-    with torch.inference_mode():
+    with torch.inference_mode(), at_most_threads(joblib.cpu_count()):
         while start < len(images):
             try:
                 part = _predict_batch(network, images, slice(start, start + size), device, look)
@@ -97,7 +102,7 @@ def _predict_batch(
     batch = images.batch(rows, device=device)
     if look is not None:
         look(batch)
-    # An image alone would run in another kernel, and be rounded differently than among others.
+    # A batch of one image would run in another kernel, whose results are rounded in another way.
     n, batch = len(batch), batch if len(batch) > 1 else batch.expand(2, *batch.shape[1:])
     outputs: NDArray[Any] = network(batch)[:n].cpu().numpy()
     return outputs

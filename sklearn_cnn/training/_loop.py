@@ -13,6 +13,7 @@ from sklearn_cnn.training._batches import Batch, Batches
 from sklearn_cnn.training._best_epoch import BestEpoch
 from sklearn_cnn.training._callbacks import Notifier
 from sklearn_cnn.training._checkpoint import Checkpoint
+from sklearn_cnn.training._interrupts import raise_ignored_interrupt
 from sklearn_cnn.training._net import net_state, restore_net
 from sklearn_cnn.training._optimizers import LearningRate, Phase
 from sklearn_cnn.training._progress import Progress
@@ -198,6 +199,7 @@ def _train_epoch(net: Any, batches: Iterable[Batch], notifier: Notifier, rate: L
     losses = _Losses(net, "train", late=_reads_late(net, notifier))
     _set_mode(net, training=True)
     for batch in batches:
+        raise_ignored_interrupt()
         losses.begin_batch()
         notifier.begin_batch(batch, training=True)
         if notifier.hears_batches:  # a callback that predicts leaves the network in evaluation mode
@@ -221,6 +223,7 @@ def _validate(net: Any, batches: Batches, notifier: Notifier, course: Course) ->
     collected: list[Tensor] = []
     _set_mode(net, training=False)
     for batch in batches:
+        raise_ignored_interrupt()
         losses.begin_batch()
         notifier.begin_batch(batch, training=False)
         if notifier.hears_batches:

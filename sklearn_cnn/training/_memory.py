@@ -1,30 +1,14 @@
-"""Memory that does not suffice."""
+"""A training step that memory does not suffice for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
-_OF_ALLOCATORS = ("can't allocate memory", "not enough memory", "out of memory")
-"""What the RuntimeErrors of torch's allocators say; that of CUDA has a type of its own."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is not enough memory."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OF_ALLOCATORS)
-
-
-def release(device: torch.device) -> None:
-    """Give back what the allocator of a GPU keeps for later, in pieces that may be too small."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+from sklearn_cnn._memory import is_out_of_memory
 
 
 @contextmanager
 def names_batch_size(batch_size: int) -> Iterator[None]:
-    """Raise a MemoryError that says what to do where a training step finds no memory."""
+    """Raise a MemoryError that says what to do where memory does not suffice for a training step."""
     try:
         yield
     except Exception as error:

@@ -227,63 +227,6 @@ def test_biases_start_at_zero():
 # Dropout.
 
 
-@pytest.mark.parametrize("p", [0.1, 0.25, 0.5, 0.9])
-def test_dropout_drops_the_expected_share_and_scales_the_rest(p):
-    out = SeededDropout(p)(torch.ones(200_000))
-    kept = out != 0
-    assert 1 - kept.float().mean().item() == pytest.approx(p, abs=0.005)
-    torch.testing.assert_close(out[kept], torch.full_like(out[kept], 1 / (1 - p)))
-
-
-def test_dropout_is_the_identity_in_evaluation():
-    x = torch.rand(50)
-    assert SeededDropout(0.5).eval()(x) is x
-
-
-def test_dropout_draws_anew_each_time_and_repeats_after_a_reseed():
-    dropout, x = SeededDropout(0.5), torch.ones(1000)
-    dropout.reseed(7)
-    first, second = dropout(x), dropout(x)
-    assert not torch.equal(first, second)
-    dropout.reseed(7)
-    assert torch.equal(dropout(x), first) and torch.equal(dropout(x), second)
-    dropout.reseed(8)
-    assert not torch.equal(dropout(x), first)
-
-
-def test_dropout_leaves_the_global_generator_untouched_and_does_not_hang_on_it():
-    dropout, x = SeededDropout(0.5), torch.ones(1000)
-    torch.manual_seed(0)
-    before = torch.get_rng_state().clone()
-    first = dropout(x)
-    assert torch.equal(torch.get_rng_state(), before)
-    torch.manual_seed(1)
-    dropout.reseed(0)
-    assert torch.equal(dropout(x), first)
-
-
-@pytest.mark.parametrize(
-    "copied", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))], ids=["deepcopy", "pickle"]
-)
-def test_dropout_can_be_copied_after_it_has_drawn_and_keeps_its_seed(copied):
-    dropout, x = SeededDropout(0.3), torch.ones(1000)
-    dropout.reseed(11)
-    first = dropout(x)
-    twin = copied(dropout)
-    assert (twin.p, twin.seed, twin.training) == (0.3, 11, True)
-    assert torch.equal(twin(x), first)
-    dropout(x)  # the original still draws
-
-
-def test_dropout_keeps_the_dtype_and_leads_gradients_through_what_it_kept():
-    for dtype in (torch.float32, torch.bfloat16, torch.float64):
-        x = torch.ones(100, dtype=dtype, requires_grad=True)
-        out = SeededDropout(0.5)(x)
-        out.sum().backward()
-        assert out.dtype == dtype
-        assert torch.equal(x.grad, out.detach())
-
-
 def test_every_dropout_layer_gets_a_seed_of_its_own_from_the_generator():
     plan = plan_of(hidden_layer_sizes=(8, 8))
     networks = [build_network(plan) for _ in range(3)]
@@ -351,7 +294,7 @@ def test_without_a_training_dtype_training_computes_in_float32():
 
 def test_a_network_pickles_and_deep_copies_with_the_same_logits():
     network, images = network_of(plan_of()), images_of(4, 1, 12, 12)
-    network.train()(images)  # so that dropout holds a generator
+    network.train()(images)  # so that dropout has drawn
     network.eval()
     for twin in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
         assert torch.equal(twin(images), network(images))

@@ -28,6 +28,8 @@ SHAPES = [
     (3, 80, 100),
 ]
 
+QUICK_SHAPES = [(3, 2, 5), (1, 28, 28), (3, 80, 100)]
+
 
 def plan_of(name, input_shape=(3, 64, 64), n_outputs=7, **settings):
     return CatalogNet(name, **settings).plan(input_shape, n_outputs)
@@ -104,7 +106,9 @@ def test_no_row_sees_less_than_what_it_reads_or_more_than_the_image(name, shape)
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    "shape", [s if s in QUICK_SHAPES else pytest.param(s, marks=pytest.mark.slow) for s in SHAPES], ids=str
+)
 def test_every_row_has_the_shape_and_parameters_that_torch_gives_it(name, shape):
     if not fits(name, shape):
         pytest.skip("the image is too small for this network, which another test is about")
@@ -290,8 +294,18 @@ def test_lenet_computes_convolutions_tanh_averages_and_three_dense_layers():
 # Training.
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float64"])
-@pytest.mark.parametrize("name", ["lenet5", "alexnet", "vgg11", "resnet18", "inception"])
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        *(("resnet18", precision) for precision in ("float32", "bfloat16", "float64")),
+        *((name, "bfloat16") for name in ("lenet5", "inception")),
+        *(
+            pytest.param(name, precision, marks=pytest.mark.slow)
+            for name in ("lenet5", "alexnet", "vgg11", "inception")
+            for precision in ("float32", "bfloat16", "float64")
+        ),
+    ],
+)
 def test_a_network_takes_a_step_in_every_precision(name, precision):
     X = np.random.default_rng(0).random((6, 28, 28), dtype=np.float32)
     settings = {"max_epochs": 1, "batch_size": 6, "random_state": 0, "precision": precision}

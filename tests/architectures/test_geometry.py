@@ -17,6 +17,7 @@ from sklearn_cnn.architectures._geometry import (
     output_size,
     same_padding,
 )
+from tests.cases import for_every
 
 SIZES = range(1, 13)
 WINDOWS = [(kernel, stride, dilation) for kernel in range(1, 6) for stride in (1, 2, 3) for dilation in (1, 2, 3)]
@@ -30,7 +31,7 @@ def length_or_zero(operation, *args, **kwargs):
         return 0
 
 
-@pytest.mark.parametrize(("kernel", "stride", "dilation"), WINDOWS)
+@for_every(("kernel", "stride", "dilation"), WINDOWS)
 def test_output_size_is_that_of_torch_conv2d(kernel, stride, dilation):
     weight = torch.ones(1, 1, kernel, 1)
     for size in SIZES:
@@ -42,8 +43,8 @@ def test_output_size_is_that_of_torch_conv2d(kernel, stride, dilation):
             assert output_size(size, kernel, stride, 2 * padding, dilation) == expected, (size, padding)
 
 
-@pytest.mark.parametrize(("kernel", "stride", "dilation"), WINDOWS)
-@pytest.mark.parametrize("sides", [(0, 1), (1, 2), (3, 0)])
+@for_every(("kernel", "stride", "dilation"), WINDOWS)
+@for_every("sides", [(0, 1), (1, 2), (3, 0)])
 def test_output_size_is_that_of_torch_where_the_two_sides_are_padded_unevenly(kernel, stride, dilation, sides):
     weight = torch.ones(1, 1, kernel, 1)
     for size in SIZES:
@@ -52,7 +53,7 @@ def test_output_size_is_that_of_torch_where_the_two_sides_are_padded_unevenly(ke
         assert output_size(size, kernel, stride, sum(sides), dilation) == expected, size
 
 
-@pytest.mark.parametrize(("kernel", "stride", "dilation"), WINDOWS)
+@for_every(("kernel", "stride", "dilation"), WINDOWS)
 def test_output_size_is_that_of_torch_max_pool2d(kernel, stride, dilation):
     for size in SIZES:
         for padding in range(kernel // 2 + 1):  # torch takes no more
@@ -61,8 +62,8 @@ def test_output_size_is_that_of_torch_max_pool2d(kernel, stride, dilation):
             assert output_size(size, kernel, stride, 2 * padding, dilation) == expected, (size, padding)
 
 
-@pytest.mark.parametrize("kernel", range(1, 7))
-@pytest.mark.parametrize("stride", [1, 2, 3, 5])
+@for_every("kernel", range(1, 7))
+@for_every("stride", [1, 2, 3, 5])
 def test_output_size_is_that_of_torch_avg_pool2d(kernel, stride):
     for size in SIZES:
         for padding in range(kernel // 2 + 1):
@@ -71,8 +72,8 @@ def test_output_size_is_that_of_torch_avg_pool2d(kernel, stride):
             assert output_size(size, kernel, stride, 2 * padding) == expected, (size, padding)
 
 
-@pytest.mark.parametrize("kernel", range(1, 9))
-@pytest.mark.parametrize("dilation", range(1, 5))
+@for_every("kernel", range(1, 9))
+@for_every("dilation", range(1, 5))
 def test_same_padding_gives_ceil_of_size_over_stride(kernel, dilation):
     padding = sum(same_padding(kernel, dilation))
     for size in range(1, 33):
@@ -80,15 +81,15 @@ def test_same_padding_gives_ceil_of_size_over_stride(kernel, dilation):
             assert output_size(size, kernel, stride, padding, dilation) == math.ceil(size / stride), (size, stride)
 
 
-@pytest.mark.parametrize("kernel", range(1, 9))
-@pytest.mark.parametrize("dilation", range(1, 5))
+@for_every("kernel", range(1, 9))
+@for_every("dilation", range(1, 5))
 def test_same_padding_is_symmetric_but_for_one_pixel_behind_where_the_total_is_odd(kernel, dilation):
     before, after = same_padding(kernel, dilation)
     assert after - before == (dilation * (kernel - 1)) % 2
 
 
-@pytest.mark.parametrize("kernel", range(1, 7))
-@pytest.mark.parametrize("dilation", range(1, 5))
+@for_every("kernel", range(1, 7))
+@for_every("dilation", range(1, 5))
 def test_effective_kernel_is_the_smallest_size_that_torch_accepts(kernel, dilation):
     weight = torch.ones(1, 1, kernel, 1)
     accepted = [
@@ -97,8 +98,8 @@ def test_effective_kernel_is_the_smallest_size_that_torch_accepts(kernel, dilati
     assert effective_kernel(kernel, dilation) == accepted[0]
 
 
-@pytest.mark.parametrize("size", range(1, 7))
-@pytest.mark.parametrize("window", range(1, 7))
+@for_every("size", range(1, 7))
+@for_every("window", range(1, 7))
 def test_a_clipped_pool_is_the_largest_window_that_torch_accepts(size, window):
     accepted = [k for k in range(1, window + 1) if length_or_zero(F.max_pool2d, torch.ones(1, 1, size, 1), (k, 1))]
     assert clipped_pool(size, window) == accepted[-1]
@@ -130,7 +131,7 @@ def seen(image, windows, position):
     return int(touched[0]), int(touched[-1])
 
 
-@pytest.mark.parametrize("windows", STACKS.values(), ids=STACKS.keys())
+@for_every("windows", STACKS.values())
 def test_receptive_field_and_jump_are_what_gradients_reach(windows):
     field, jump = 1, 1
     for kernel, stride, dilation in windows:

@@ -20,6 +20,7 @@ from sklearn_cnn.architectures._layer import Layer
 from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.architectures._spec import conv_architecture
 from tests.architectures.settings import DEFAULTS
+from tests.cases import for_every
 
 LINEAR = {"normalization": None, "activation": "identity", "dropout": 0, "standardize": False, "hidden_layer_sizes": ()}
 
@@ -117,7 +118,7 @@ CASES = {
         },
     ),
 }
-every_case = pytest.mark.parametrize(("input_shape", "settings"), CASES.values(), ids=CASES.keys())
+every_case = for_every(("input_shape", "settings"), CASES.values())
 
 
 @every_case

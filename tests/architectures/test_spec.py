@@ -8,6 +8,7 @@ import pytest
 from sklearn_cnn.architectures._conv_blocks import ConvBlock, ConvNet
 from sklearn_cnn.architectures._spec import auto_filters, conv_architecture
 from tests.architectures.settings import DEFAULTS
+from tests.cases import for_every
 
 PAIRS = ["kernel_size", "stride", "padding", "dilation", "pool_size", "pool_stride"]
 PER_BLOCK = [*PAIRS, "convs_per_block", "pooling"]
@@ -59,41 +60,41 @@ def test_settings_of_the_whole_network_are_handed_through():
     assert {name: getattr(architecture, name) for name in given} == given
 
 
-@pytest.mark.parametrize("name", PAIRS)
-@pytest.mark.parametrize("value", [5, np.int64(5), np.uint8(5)], ids=lambda value: type(value).__name__)
+@for_every("name", PAIRS)
+@for_every("value", [5, np.int64(5), np.uint8(5)])
 def test_an_int_holds_for_both_axes_of_every_block(name, value):
     entries = of_blocks(name, spec(**{name: value}))
     assert entries == [(5, 5), (5, 5)]
     assert all(type(side) is int for side in entries[0])
 
 
-@pytest.mark.parametrize("name", PAIRS)
-@pytest.mark.parametrize("container", [tuple, list, np.array], ids=["tuple", "list", "ndarray"])
+@for_every("name", PAIRS)
+@for_every("container", [tuple, list, np.array])
 def test_a_sequence_has_one_entry_a_block_and_is_never_one_pair_for_all(name, container):
     assert of_blocks(name, spec(**{name: container([4, 5])})) == [(4, 4), (5, 5)]
 
 
-@pytest.mark.parametrize("name", PAIRS)
-@pytest.mark.parametrize("container", [tuple, list, np.array], ids=["tuple", "list", "ndarray"])
+@for_every("name", PAIRS)
+@for_every("container", [tuple, list, np.array])
 def test_a_sequence_of_length_one_holds_for_every_block(name, container):
     assert of_blocks(name, spec(filters=(8, 8, 8), **{name: container([4])})) == [(4, 4)] * 3
     assert of_blocks(name, spec(filters=(8, 8, 8), **{name: container([(1, 5)])})) == [(1, 5)] * 3
 
 
-@pytest.mark.parametrize("name", PAIRS)
-@pytest.mark.parametrize("pairs", [[(1, 5), (2, 3)], ([1, 5], [2, 3]), np.array([[1, 5], [2, 3]])], ids=type)
+@for_every("name", PAIRS)
+@for_every("pairs", [[(1, 5), (2, 3)], ([1, 5], [2, 3]), np.array([[1, 5], [2, 3]])])
 def test_entries_may_be_height_width_pairs(name, pairs):
     entries = of_blocks(name, spec(**{name: pairs}))
     assert entries == [(1, 5), (2, 3)]
     assert all(type(side) is int for entry in entries for side in entry)
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@for_every("name", PAIRS)
 def test_ints_and_pairs_may_stand_in_one_sequence(name):
     assert of_blocks(name, spec(**{name: [4, (1, 5)]})) == [(4, 4), (1, 5)]
 
 
-@pytest.mark.parametrize(
+@for_every(
     ("name", "value", "expected"),
     [
         ("padding", "valid", ["valid", "valid"]),
@@ -120,7 +121,7 @@ def test_words_and_counts_are_read_block_by_block(name, value, expected):
     assert all(entry is None or type(entry) in (str, int, tuple) for entry in entries)
 
 
-@pytest.mark.parametrize("pool_stride", [None, [None], [None, None]])
+@for_every("pool_stride", [None, [None], [None, None]])
 def test_pool_stride_none_is_the_pool_size_of_its_block(pool_stride):
     assert of_blocks("pool_stride", spec(pool_size=[3, (2, 4)], pool_stride=pool_stride)) == [(3, 3), (2, 4)]
 
@@ -129,8 +130,8 @@ def test_pool_stride_may_be_none_in_one_block_only():
     assert of_blocks("pool_stride", spec(pool_size=3, pool_stride=[None, 1])) == [(3, 3), (1, 1)]
 
 
-@pytest.mark.parametrize("name", ["filters", "hidden_layer_sizes"])
-@pytest.mark.parametrize(
+@for_every("name", ["filters", "hidden_layer_sizes"])
+@for_every(
     ("value", "expected"),
     [
         (7, (7,)),
@@ -149,9 +150,9 @@ def test_widths_are_one_int_or_a_sequence(name, value, expected):
     assert all(type(width) is int for width in widths)
 
 
-@pytest.mark.parametrize("name", PER_BLOCK)
-@pytest.mark.parametrize("n_entries", [0, 2, 4])
-@pytest.mark.parametrize("container", [tuple, list, np.array], ids=["tuple", "list", "ndarray"])
+@for_every("name", PER_BLOCK)
+@for_every("n_entries", [0, 2, 4])
+@for_every("container", [tuple, list, np.array])
 def test_a_sequence_of_another_length_raises_and_says_how_to_write_a_pair(name, n_entries, container):
     entries = container(["max" if name == "pooling" else 1] * n_entries)
     with pytest.raises(ValueError) as raised:
@@ -166,47 +167,47 @@ BAD_INTS = [0, -1, 2.0, 2.5, "3", None, True, np.True_, np.float64(3), float("na
 BAD_PAIRS = [[(1, 2, 3)], [(1,)], [()], [(1, -1)], [(1, 2.0)], [(True, 1)], [("1", 1)], [np.array([1, 2, 3])]]
 
 
-@pytest.mark.parametrize("name", ["filters", "hidden_layer_sizes", "convs_per_block", "kernel_size", "stride"])
-@pytest.mark.parametrize("entry", BAD_INTS, ids=repr)
+@for_every("name", ["filters", "hidden_layer_sizes", "convs_per_block", "kernel_size", "stride"])
+@for_every("entry", BAD_INTS)
 def test_an_entry_that_is_no_positive_int_raises_naming_the_parameter(name, entry):
     for value in (entry, [entry]):
         with pytest.raises(ValueError, match=f"{name} takes integers of at least 1; got"):
             spec(**{name: value})
 
 
-@pytest.mark.parametrize("name", ["dilation", "pool_size", "pool_stride"])
-@pytest.mark.parametrize("entry", [entry for entry in BAD_INTS if entry is not None], ids=repr)
+@for_every("name", ["dilation", "pool_size", "pool_stride"])
+@for_every("entry", [entry for entry in BAD_INTS if entry is not None])
 def test_a_window_setting_that_is_no_positive_int_raises_naming_the_parameter(name, entry):
     with pytest.raises(ValueError, match=f"{name} takes integers of at least 1; got"):
         spec(**{name: [entry, 1]})
 
 
-@pytest.mark.parametrize("name", PAIRS)
-@pytest.mark.parametrize("value", BAD_PAIRS, ids=repr)
+@for_every("name", PAIRS)
+@for_every("value", BAD_PAIRS)
 def test_a_bad_pair_raises_naming_the_parameter(name, value):
     with pytest.raises(ValueError, match=rf"(^| of ){name} "):
         spec(**{name: value})
 
 
-@pytest.mark.parametrize("name", [name for name in PAIRS if name != "padding"])
+@for_every("name", [name for name in PAIRS if name != "padding"])
 def test_a_pair_with_a_zero_raises_naming_the_parameter(name):
     with pytest.raises(ValueError, match=f"{name} takes integers of at least 1; got 0"):
         spec(**{name: [(1, 0)]})
 
 
-@pytest.mark.parametrize("name", ["filters", "kernel_size", "pooling"])
+@for_every("name", ["filters", "kernel_size", "pooling"])
 def test_an_array_without_axes_raises_naming_the_parameter(name):
     with pytest.raises(ValueError, match=name):
         spec(**{name: np.array(1.5)})
 
 
-@pytest.mark.parametrize("value", [-1, [(0, -1)], 1.0, [True], [None], None])
+@for_every("value", [-1, [(0, -1)], 1.0, [True], [None], None])
 def test_a_bad_padding_raises_naming_the_parameter(value):
     with pytest.raises(ValueError, match="padding takes integers of at least 0; got"):
         spec(padding=value)
 
 
-@pytest.mark.parametrize(
+@for_every(
     ("name", "value", "choices"),
     [
         ("padding", "full", "'same', 'valid'"),
@@ -238,7 +239,7 @@ def test_an_architecture_cannot_be_changed():
         spec().dropout = 0.5
 
 
-@pytest.mark.parametrize(
+@for_every(
     ("size", "expected"),
     [
         ((1, 20), (64, 128)),
@@ -254,14 +255,14 @@ def test_auto_filters_follow_the_shorter_side(size, expected):
     assert auto_filters(*size)[0] == auto_filters(*size[::-1])[0] == expected
 
 
-@pytest.mark.parametrize("side", [28, 60, 300])
+@for_every("side", [28, 60, 300])
 def test_auto_filters_have_shallower_ones_down_to_two_blocks(side):
     found = auto_filters(side, side)
     assert [len(filters) for filters in found] == list(range(len(found[0]), 1, -1))
 
 
-@pytest.mark.parametrize("name", PER_BLOCK)
-@pytest.mark.parametrize("value", [-1, [-1]], ids=str)
+@for_every("name", PER_BLOCK)
+@for_every("value", [-1, [-1]])
 def test_an_entry_is_checked_where_there_is_no_block_to_have_it(name, value):
     assert spec(filters=()).blocks == ()
     with pytest.raises(ValueError, match=name):

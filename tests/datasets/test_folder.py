@@ -182,7 +182,7 @@ def test_a_folder_that_is_not_there_is_missed(tmp_path, kind):
 
 
 def test_a_file_is_no_folder(pets):
-    with pytest.raises(NotADirectoryError, match="is no folder") as info:
+    with pytest.raises(NotADirectoryError, match="is not a folder") as info:
         load_image_folder(pets / "ants" / "1.png")
     assert repr(str(pets / "ants" / "1.png")) in str(info.value)
 

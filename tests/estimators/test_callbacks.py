@@ -151,7 +151,7 @@ class LooksAtBatches(Callback):
 CASES = {
     "classifier": (CNNClassifier, {}),
     "regressor": (CNNRegressor, {}),
-    "own network": (CNNClassifier, {"architecture": WithDropout, "dropout": 0.0}),
+    "own network": (CNNClassifier, {"architecture": WithDropout, "filters": "auto", "dropout": 0.0}),
     "float64": (CNNClassifier, {"precision": "float64"}),
     "bfloat16": (CNNClassifier, {"precision": "bfloat16"}),
     "looks at batches": (CNNClassifier, {"skorch_callbacks": [LooksAtBatches()]}),

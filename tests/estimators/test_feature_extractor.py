@@ -62,7 +62,13 @@ def test_the_output_layer_gives_the_logits(fitted):
     np.testing.assert_allclose(features, fitted.decision_function(X), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("architecture", ["lenet5", "alexnet", "vgg11", "resnet18", "resnet50", "inception"])
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        "resnet18",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("lenet5", "alexnet", "vgg11", "resnet50", "inception")),
+    ],
+)
 def test_every_row_of_a_named_network_can_be_had(architecture):
     images = COLOUR[:2]
     plan = CatalogNet(architecture, dropout=0.0).plan((3, 32, 32), 1)
@@ -249,7 +255,7 @@ def test_a_pipeline_learns_from_features(fitted):
     assert cross_val_score(pipe, DIGITS.images[new], DIGITS.target[new], cv=3).mean() > 0.93
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_search_goes_over_layers(fitted, n_jobs):
     pipe = make_pipeline(CNNFeatureExtractor(FrozenEstimator(fitted)), LogisticRegression(max_iter=5000))
     grid = {"cnnfeatureextractor__layer": ["embedding", "block1_pool", "dense1_relu"]}

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from sklearn_cnn.estimators._split import random_split, stratified_split
+from tests.cases import for_every
 
 
 def labels(*counts):
     return np.repeat(np.arange(len(counts)), counts)
 
 
-@pytest.mark.parametrize("counts", [(50, 50), (90, 10), (5, 5, 5), (2, 2), (100, 3, 7, 2), (2, 300)])
-@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5, 0.9])
-@pytest.mark.parametrize("seed", range(3))
+@for_every("counts", [(50, 50), (90, 10), (5, 5, 5), (2, 2), (100, 3, 7, 2), (2, 300)])
+@for_every("fraction", [0.1, 0.25, 0.5, 0.9])
+@for_every("seed", range(3))
 def test_both_parts_make_the_whole_and_every_class_stays_in_training(counts, fraction, seed):
     targets = labels(*counts)
     train, valid = stratified_split(targets, fraction, seed)

@@ -6,6 +6,7 @@ import torch
 
 from sklearn_cnn.images._moments import Moments, white_of
 from sklearn_cnn.images._shape import ImageShape
+from tests.cases import for_every
 
 AXES = {"channel": (0, 2, 3), "pixel": (0,), "all": (0, 1, 2, 3)}
 
@@ -27,10 +28,10 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("stored", SHAPES)
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
-@pytest.mark.parametrize("chunk", [1, 7, 40])
-@pytest.mark.parametrize("per", AXES)
+@for_every("stored", SHAPES)
+@for_every("dtype", [np.uint8, np.float32, np.float64])
+@for_every("chunk", [1, 7, 40])
+@for_every("per", AXES)
 def test_statistics_are_those_of_numpy(stored, dtype, chunk, per):
     size, shape = SHAPES[stored]
     images = np.random.default_rng(0).uniform(0, 255, size).astype(dtype)

@@ -18,6 +18,7 @@ from sklearn_cnn import CNNClassifier, ImageReader
 from sklearn_cnn.images._containers import as_array
 from sklearn_cnn.images._reading import read_again, read_images, remember, remembered
 from sklearn_cnn.images._shape import ImageShape, infer_image_shape, parse_image_shape
+from tests.cases import for_every
 
 
 class Reader(BaseEstimator):
@@ -141,7 +142,7 @@ def test_an_image_shape_of_another_form_raises_with_the_forms_there_are(image_sh
     assert repr(image_shape) in str(raised.value)
 
 
-@pytest.mark.parametrize("width", range(1, 65))
+@for_every("width", range(1, 65))
 def test_a_width_that_does_not_fit_image_shape_raises_with_the_product(width):
     for image_shape, product in (((5, 13), "5×13 = 65"), ((2, 11, 3), "2×11×3 = 66"), ((1, 8, 9), "1×8×9 = 72")):
         with pytest.raises(ValueError) as raised:
@@ -151,7 +152,7 @@ def test_a_width_that_does_not_fit_image_shape_raises_with_the_product(width):
         assert str((4, width)) in message
 
 
-@pytest.mark.parametrize("width", range(1, 101))
+@for_every("width", range(1, 101))
 def test_rows_without_image_shape_are_squares_or_below_64_columns_one_row_of_pixels(width):
     side = round(width**0.5)
     rows = pixels(4, width)
@@ -577,10 +578,10 @@ def test_as_array_leaves_arrays_and_frames_alone(X):
 RANKS = [(4, 16), (4, 5, 6), (4, 5, 6, 3), (4, 3, 5, 6)]
 
 
-@pytest.mark.parametrize("shape", RANKS, ids=str)
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf], ids=str)
-@pytest.mark.parametrize("position", [0, -1, 17], ids=["first", "last", "middle"])
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f8", "object"])
+@for_every("shape", RANKS)
+@for_every("bad", [np.nan, np.inf, -np.inf])
+@for_every("position", [0, -1, 17])
+@for_every("dtype", ["float16", "float32", "float64", ">f8", "object"])
 def test_nan_and_infinity_raise_at_fit_and_at_predict(shape, bad, position, dtype):
     good = pixels(*shape).astype(dtype)
     X = good.copy()
@@ -630,11 +631,6 @@ UNREADABLE = {
     "objects of text": (np.array([["a", "b"]], dtype=object), ValueError, "could not convert string"),
     "a path": (Path("images.npy"), TypeError, r"got a \w*Path.*ImageReader.*load_image_folder"),
     "an open file": (io.BytesIO(), TypeError, "got a BytesIO.*ImageReader"),
-    "names of which some are strings": (
-        pd.DataFrame([[1, 2]], columns=["a", 1]),
-        TypeError,
-        "only supported if all input features have string names",
-    ),
     "records": (np.zeros((3, 4), [("red", "u1"), ("green", "u1")]), ValueError, "numeric"),
     "dict": ({"images": [1, 2]}, TypeError, "got a dict"),
     "None": (None, (TypeError, ValueError), "None"),
@@ -711,6 +707,11 @@ def test_a_frame_whose_column_has_the_name_of_a_method_is_read():
     np.testing.assert_array_equal(read(pd.DataFrame(X, columns=["read", "mode", "getbands", "detach"]))[0], X)
 
 
+def test_names_of_which_some_are_strings_are_refused_before_anything_is_remembered():
+    with pytest.raises(TypeError, match="only supported if all input features have string names"):
+        read_images(pd.DataFrame([[1, 2]], columns=["a", 1]))
+
+
 @pytest.mark.parametrize("X", [sparse.csr_matrix(np.eye(4)), "text", {"a": 1}, None], ids=lambda X: type(X).__name__)
 def test_what_is_no_image_raises_at_predict_too(X):
     reader = Reader().fit(pixels(4, 4))
@@ -748,8 +749,8 @@ UNEQUAL = {
 }
 
 
-@pytest.mark.parametrize(("shapes", "odd"), UNEQUAL.values(), ids=UNEQUAL.keys())
-@pytest.mark.parametrize(
+@for_every(("shapes", "odd"), UNEQUAL.values())
+@for_every(
     "container",
     [
         lambda images: images,
@@ -759,7 +760,6 @@ UNEQUAL = {
         lambda images: np.fromiter(images, dtype=object, count=len(images)),
         lambda images: [image.tolist() for image in images],
     ],
-    ids=["list", "tuple", "tensors", "Series", "object array", "nested lists"],
 )
 def test_images_of_unequal_size_raise_naming_the_first_odd_one_and_the_reader(shapes, odd, container):
     X = container([np.ones(shape) for shape in shapes])
@@ -789,8 +789,8 @@ FITTED = [(5, 8, 8), (5, 8, 9), (5, 8, 8, 3), (5, 3, 8, 8), (5, 64)]
 OTHERS = [(4, 8, 9, 3), (4, 9, 8), (4, 8, 8, 1), (4, 8, 8, 4), (4, 63)]
 
 
-@pytest.mark.parametrize("fitted", FITTED, ids=str)
-@pytest.mark.parametrize("other", [*FITTED, *OTHERS], ids=str)
+@for_every("fitted", FITTED)
+@for_every("other", [*FITTED, *OTHERS])
 def test_another_shape_at_predict_raises_with_both_shapes(fitted, other):
     reader = Reader().fit(pixels(*fitted))
     if fitted[1:] == other[1:]:

@@ -16,6 +16,7 @@ from sklearn_cnn.images._reading import read_again, read_images, remember, remem
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
+from tests.cases import for_every
 
 N = 40
 LAYOUTS = {
@@ -81,8 +82,8 @@ def each_recipe(request):
     return RECIPES[request.param]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("dtype", DTYPES)
+@for_every("layout", LAYOUTS)
+@for_every("dtype", DTYPES)
 def test_shape_dtype_and_size_are_those_of_the_array(layout, dtype, recipe):
     source = make(layout, recipe, dtype)
     array = np.asarray(source)
@@ -147,8 +148,8 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize("name", PARTS)
-@pytest.mark.parametrize("ellipsis", [False, True])
+@for_every("name", PARTS)
+@for_every("ellipsis", [False, True])
 def test_a_part_is_a_source_with_the_images_of_the_whole(name, ellipsis, recipe):
     key = PARTS[name]
     source = make("chw", recipe)
@@ -455,8 +456,8 @@ def test_a_part_or_a_recipe_is_more_than_an_array():
     assert not make(recipe=())[:].plain
 
 
-@pytest.mark.parametrize("rows", ROWS)
-@pytest.mark.parametrize("layout", LAYOUTS)
+@for_every("rows", ROWS)
+@for_every("layout", LAYOUTS)
 def test_a_tensor_as_base_gives_the_batches_of_an_array(rows, layout, recipe):
     array = make(layout, recipe)
     tensor = ImageSource(torch.from_numpy(pixels(layout)), LAYOUTS[layout], recipe)
@@ -481,6 +482,74 @@ def test_on_the_cpu_the_base_stays_the_array_and_elsewhere_it_is_a_tensor():
     assert (moved.shape, moved.recipe, moved.image_shape) == (source.shape, source.recipe, source.image_shape)
     np.testing.assert_array_equal(moved.rows, source.rows)
     assert moved.on(torch.device("meta")) is moved
+
+
+@pytest.fixture
+def small_device(monkeypatch):
+    """A device of so many bytes: the CPU under the name of a GPU. It fails as the allocator of CUDA does."""
+    empty, device = torch.empty, torch.device("cuda")
+    here = torch.device("cpu")
+
+    def made(n_bytes, says=None):
+        def allocate(shape, *, dtype, device):
+            assert device.type == "cuda"
+            if np.prod(shape) * dtype.itemsize > n_bytes:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return empty(shape, dtype=dtype, device=here)
+
+        monkeypatch.setattr(_source.torch, "empty", allocate)
+        monkeypatch.setattr(_source, "free_bytes", lambda device: says)
+        return device
+
+    return made
+
+
+@pytest.mark.parametrize("chunk", [1, 24, 2**20])
+def test_a_base_is_copied_to_a_device_in_parts(chunk, small_device, monkeypatch):
+    monkeypatch.setattr(_source, "CHUNK_VALUES", chunk)
+    source = make(recipe=())
+    moved = source.on(small_device(source.base.nbytes))
+    assert isinstance(moved.base, torch.Tensor)
+    np.testing.assert_array_equal(moved.base.numpy(), source.base)
+    assert not np.shares_memory(moved.base.numpy(), source.base)
+
+
+def test_no_part_that_is_copied_is_larger_than_what_is_held_at_once(small_device, monkeypatch):
+    monkeypatch.setattr(_source, "CHUNK_VALUES", 60)
+    parts, from_numpy = [], torch.from_numpy
+    monkeypatch.setattr(_source.torch, "from_numpy", lambda array: parts.append(array.size) or from_numpy(array))
+    source = make(recipe=())
+    source.on(small_device(source.base.nbytes))
+    assert max(parts) <= 60 and sum(parts) == source.base.size
+
+
+def test_row_23_a_base_that_does_not_fit_a_device_stays_and_its_batches_are_moved(small_device, recipe):
+    source, moved = make(recipe=recipe), {}
+    there = source.on(small_device(source.base.nbytes - 1), moved)
+    assert there.base is source.base
+    # The allocator is asked once for one base, also where parts of it are moved.
+    assert moved == {id(source.base): source.base}
+    rows = np.array([3, 1, 30])
+    draws = [[torch.Generator().manual_seed(i) for i in range(2)] for _ in range(2)]
+    assert torch.equal(there.batch(rows, draws[0]), source.batch(rows, draws[1]))
+    assert there.batch(rows, device="meta").device.type == "meta"
+
+
+@pytest.mark.parametrize(("free", "stays"), [(1.9, True), (2.1, False)])
+def test_half_of_the_free_memory_of_a_device_is_left_to_the_training(free, stays, small_device):
+    source = make(recipe=())
+    device = small_device(source.base.nbytes, says=int(free * source.base.nbytes))
+    assert (source.on(device).base is source.base) == stays
+
+
+def test_other_errors_of_a_device_pass_through(monkeypatch):
+    def fails(*args, **kwargs):
+        raise RuntimeError("no such device")
+
+    monkeypatch.setattr(_source.torch, "empty", fails)
+    monkeypatch.setattr(_source, "free_bytes", lambda device: None)
+    with pytest.raises(RuntimeError, match="no such device"):
+        make().on(torch.device("cuda"))
 
 
 # Bases of any memory layout, none of which is written to.

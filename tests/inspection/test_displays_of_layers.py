@@ -277,9 +277,9 @@ def test_a_place_is_used_once_and_pyplot_goes_on_where_it_was(fitted):
     plt.sca(left)
     display = FilterDisplay.from_estimator(fitted, ax=right)
     assert plt.gca() is left and plt.gcf() is figure
-    with pytest.raises(ValueError, match="ax is hidden, as it is where a display was drawn before"):
+    with pytest.raises(ValueError, match="ax is hidden, since a display was drawn in it before"):
         display.plot(ax=right)
-    with pytest.raises(TypeError, match="ax is one Axes of matplotlib; got ndarray"):
+    with pytest.raises(TypeError, match="ax must be one Axes of matplotlib; got ndarray"):
         display.plot(ax=np.array([left]))
     assert display.plot().ax_ is not right
     assert plt.gca() is display.ax_

@@ -1,6 +1,7 @@
 """saliency: each method against what can be computed by hand, and on images whose deciding pixels are known."""
 
 import copy
+import functools
 import pickle
 import warnings
 
@@ -181,7 +182,10 @@ def planted(n, seed, channels=None):
     return images.astype(np.float32), np.where(labels, "square", "noise"), near
 
 
-@pytest.fixture(scope="module", params=["default", "means", "colour", "pipeline"])
+@pytest.fixture(
+    scope="module",
+    params=[*("default", "colour"), *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("means", "pipeline"))],
+)
 def knows_squares(request):
     channels = 3 if request.param == "colour" else None
     images, labels, _ = planted(300, 0, channels)
@@ -298,7 +302,7 @@ def test_maps_that_the_output_does_not_depend_on_are_refused():
             return out
 
     clf = CNNClassifier(architecture=Aside, max_epochs=1).fit(X, y)
-    with pytest.raises(ValueError, match=r"those of 'network.aside', and the output does not depend on them"):
+    with pytest.raises(ValueError, match=r"those of 'network.aside', but the output does not depend on them"):
         saliency(clf, X)
 
 
@@ -312,14 +316,30 @@ def test_what_was_unpickled_in_inference_mode_has_gradients(fitted):
 # Any network, any batch, and the estimator as it was.
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("architecture", [None, "lenet5", "resnet18", "torchvision:resnet18", "timm:resnet18"])
+@functools.cache
+def after_one_epoch(architecture):
+    """A network of a kind, and the images that it knows."""
+    side = 2 if architecture == "resnet18" else 4  # there small images keep their resolution, and cost as much
+    images = X[:2].repeat(side, 1).repeat(side, 2)
+    return CNNClassifier(architecture=architecture, max_epochs=1, random_state=0).fit(images, y[:2]), images
+
+
+@pytest.mark.parametrize(
+    ("architecture", "method"),
+    [
+        *((name, method) for name in (None, "torchvision:resnet18", "timm:resnet18") for method in METHODS),
+        *((name, method) for name in ("lenet5", "resnet18") for method in ("grad_cam", "gradient")),
+        *(
+            pytest.param(name, method, marks=pytest.mark.slow)
+            for name in ("lenet5", "resnet18")
+            for method in ("integrated_gradients", "occlusion")
+        ),
+    ],
+)
 def test_every_network_has_it_and_stays_as_it_was(architecture, method):
     if architecture and ":" in architecture:
         pytest.importorskip(architecture.split(":")[0], reason="the extra 'pretrained' brings it")
-    side = 2 if architecture == "resnet18" else 4  # there small images keep their resolution, and cost as much
-    images = X[:2].repeat(side, 1).repeat(side, 2)
-    clf = CNNClassifier(architecture=architecture, max_epochs=1, random_state=0).fit(images, y[:2])
+    clf, images = after_one_epoch(architecture)
     before = clf.predict_proba(images)
     state = copy.deepcopy(clf.module_.state_dict())
     with warnings.catch_warnings():
@@ -367,9 +387,9 @@ def test_without_a_convolution_there_is_no_grad_cam(flat):
 
 
 def test_what_has_no_output_is_refused(fitted):
-    with pytest.raises(TypeError, match="saliency is of an output, and a CNNFeatureExtractor has none"):
+    with pytest.raises(TypeError, match="saliency explains an output, and a CNNFeatureExtractor has none"):
         saliency(CNNFeatureExtractor(fitted).fit(X), X)
-    with pytest.raises(TypeError, match="an estimator of this package is looked at"):
+    with pytest.raises(TypeError, match="inspection needs an estimator of this package"):
         saliency(LogisticRegression(), X)
     with pytest.raises(NotFittedError):
         saliency(CNNClassifier(), X)

@@ -1,56 +1,46 @@
 """Saved files taken apart, and put together by someone who knows how to sign them."""
 
 import copy
-import hashlib
-import io
 import json
 import struct
-import warnings
-import zipfile
 
-from sklearn_cnn.persistence._archive import MAGIC
+from sklearn_cnn._digest import digest_around
+from sklearn_cnn.persistence._safetensors import DIGEST
 
-START = len(MAGIC) + 32
-
-
-def sign(archive):
-    """A file around a zip, with a digest that is right."""
-    return MAGIC + hashlib.sha256(archive).digest() + archive
+ZEROS = "0" * 64
 
 
-def members(path):
-    """JSON, as values, and bytes of the tensors in a file."""
-    with zipfile.ZipFile(path) as archive:
-        return json.loads(archive.read("model.json")), archive.read("tensors.safetensors")
+def dumped(value):
+    return json.dumps(value, separators=(",", ":"))
 
 
-def zipped(*entries):
-    """A zip of pairs (name or ZipInfo, bytes)."""
-    file = io.BytesIO()
-    with warnings.catch_warnings(), zipfile.ZipFile(file, "w") as archive:
-        warnings.simplefilter("ignore", UserWarning)  # of a name that comes twice
-        for name, content in entries:
-            # A name alone would get the time of day, and so another file each time.
-            archive.writestr(name if isinstance(name, zipfile.ZipInfo) else zipfile.ZipInfo(name), content)
-    return file.getvalue()
+def split(path):
+    """What a file is made of: content and entries of the tensors, as values, and numbers of the tensors."""
+    file = path.read_bytes()
+    end = 8 + struct.unpack("<Q", file[:8])[0]
+    entries = json.loads(file[8:end])
+    content = json.loads(entries.pop("__metadata__")["sklearn_cnn"])
+    del content["sha256"]
+    return content, entries, file[end:]
 
 
-def pack(model, tensors, *more):
-    """A signed file of JSON, given as values or bytes, tensors, and further members."""
-    text = model if isinstance(model, bytes) else json.dumps(model).encode()
-    return sign(zipped(("model.json", text), ("tensors.safetensors", tensors), *more))
+def join(content, entries, numbers):
+    """A signed file; the content is given as values, or as the text that comes behind the digest."""
+    text = dumped({"sha256": ZEROS, **content}) if isinstance(content, dict) else f'{{"sha256":"{ZEROS}"{content}'
+    return with_header(dumped({"__metadata__": {"sklearn_cnn": text}, **entries}), numbers)
 
 
-def split_tensors(content):
-    """Header, as values, and numbers of tensors."""
-    (length,) = struct.unpack("<Q", content[:8])
-    return json.loads(content[8 : 8 + length]), content[8 + length :]
+def with_header(header, numbers, length=None):
+    """A signed file of a header, given as text; its length may be another."""
+    header = header.encode()
+    return sign(struct.pack("<Q", len(header) if length is None else length) + header + numbers)
 
 
-def join_tensors(header, numbers):
-    """Tensors of a header, given as values or bytes, and numbers."""
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + numbers
+def sign(content):
+    """The same file with a digest that is right."""
+    content = bytearray(content)
+    content[DIGEST] = digest_around(content, DIGEST).hex().encode()
+    return bytes(content)
 
 
 def nodes(value, where=()):

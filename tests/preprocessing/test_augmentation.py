@@ -20,6 +20,7 @@ from sklearn_cnn.preprocessing._augmentation import (
     read_pair,
     sampling_grid,
 )
+from tests.cases import for_every
 
 OFF = Augmentation(
     rotation=0.0,
@@ -107,10 +108,10 @@ def draws_of(move, dtype=torch.float64):
     return Draws(**{name: torch.tensor(values, dtype=dtype) for name, values in MOVES[move].items()})
 
 
-@pytest.mark.parametrize("fill_mode", SCIPY_MODES)
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("sides", SIDES, ids=str)
-@pytest.mark.parametrize("move", MOVES)
+@for_every("fill_mode", SCIPY_MODES)
+@for_every("channels", [1, 3])
+@for_every("sides", SIDES)
+@for_every("move", MOVES)
 def test_moves_are_those_of_scipy(move, sides, channels, fill_mode):
     images = images_of((4, channels, *sides))
     moved = apply(images, draws_of(move), fill_mode=fill_mode, fill_value=0.3).numpy()

@@ -16,6 +16,7 @@ from skorch.callbacks import Callback
 from sklearn_cnn import CNNClassifier, ImageAugmenter, ImageNormalizer
 from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.preprocessing._augmentation import Augmentation
+from tests.cases import for_every
 
 DIGITS = load_digits()
 X, y = DIGITS.images[:60].astype(np.float32), DIGITS.target[:60] % 3
@@ -618,15 +619,15 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("call", ["fit", "fit_transform", "sample"])
-@pytest.mark.parametrize(("name", "value"), BAD, ids=str)
+@for_every("call", ["fit", "fit_transform", "sample"])
+@for_every(("name", "value"), BAD)
 def test_a_parameter_that_cannot_be_is_named(name, value, call):
     with pytest.raises(ValueError, match=name):
         getattr(ImageAugmenter(**{"rotation": 5, name: value}), call)(ROWS)
 
 
 # The classifier has read the images by its own image_shape.
-@pytest.mark.parametrize(("name", "value"), [bad for bad in BAD if bad[0] != "image_shape"], ids=str)
+@for_every(("name", "value"), [bad for bad in BAD if bad[0] != "image_shape"])
 def test_a_parameter_of_the_classifiers_augmenter_that_cannot_be_is_named(name, value):
     with pytest.raises(ValueError, match=name):
         small(augmenter=ImageAugmenter(**{"rotation": 5, name: value})).fit(ROWS, y)

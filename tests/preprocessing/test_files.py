@@ -213,8 +213,8 @@ BAD = {
     "two channels": ([np.zeros((3, 4, 2), np.uint8)], ValueError, r"X\[0\] has shape \(3, 4, 2\)"),
     "no pixels": ([np.zeros((0, 4), np.uint8)], ValueError, r"X\[0\] has shape \(0, 4\)"),
     "text file": ([ONE, StringIO("text")], TypeError, r'X\[1\] is a text file; .*"rb"'),
-    "no bytes": ([ONE, b""], ValueError, r"X\[1\] is no image that Pillow can read"),
-    "bytes of text": ([b"text"], ValueError, r"X\[0\] is no image that Pillow can read"),
+    "no bytes": ([ONE, b""], ValueError, r"X\[1\] is not an image that Pillow can read"),
+    "bytes of text": ([b"text"], ValueError, r"X\[0\] is not an image that Pillow can read"),
 }
 
 

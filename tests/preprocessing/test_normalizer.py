@@ -14,6 +14,7 @@ from sklearn_cnn import ImageAugmenter, ImageNormalizer
 from sklearn_cnn.images import _source
 from sklearn_cnn.images._moments import Moments
 from sklearn_cnn.images._source import ImageSource
+from tests.cases import for_every
 
 METHODS = ["standardize", "minmax"]
 PERS = ["channel", "pixel", "image", "all"]
@@ -66,10 +67,10 @@ def expected_of(X, layout, method, per):
     return formula(X, method, axes[per])
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("per", PERS)
-@pytest.mark.parametrize("method", METHODS)
+@for_every("dtype", DTYPES)
+@for_every("layout", LAYOUTS)
+@for_every("per", PERS)
+@for_every("method", METHODS)
 def test_images_are_rescaled_by_the_formula(method, per, layout, dtype):
     X = images_of(layout, dtype)
     before = X.copy()
@@ -82,9 +83,9 @@ def test_images_are_rescaled_by_the_formula(method, per, layout, dtype):
     np.testing.assert_array_equal(X, before)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("per", PERS)
-@pytest.mark.parametrize("method", METHODS)
+@for_every("layout", LAYOUTS)
+@for_every("per", PERS)
+@for_every("method", METHODS)
 def test_fit_transform_is_fit_and_transform(method, per, layout):
     X = images_of(layout, np.float32)
     normalizer = make(method, per, layout)
@@ -148,10 +149,10 @@ def test_results_do_not_depend_on_how_many_images_are_held_at_once(per, values, 
 # Streamed.
 
 
-@pytest.mark.parametrize("bounds", [[0, 30], [0, 1, 2, 30], [0, 7, 8, 29, 30], list(range(31))], ids=str)
-@pytest.mark.parametrize("layout", ["hw", "hwc", "chw", "rows chw"])
-@pytest.mark.parametrize("per", LEARNT)
-@pytest.mark.parametrize("method", METHODS)
+@for_every("bounds", [[0, 30], [0, 1, 2, 30], [0, 7, 8, 29, 30], list(range(31))])
+@for_every("layout", ["hw", "hwc", "chw", "rows chw"])
+@for_every("per", LEARNT)
+@for_every("method", METHODS)
 def test_streamed_statistics_are_those_of_all_images(method, per, layout, bounds):
     X = images_of(layout)
     whole, streamed = make(method, per, layout).fit(X), make(method, per, layout)
@@ -210,11 +211,11 @@ def test_a_partial_fit_that_fails_leaves_the_statistics():
 VALUES = [0.0, 1.0, 0.1, -0.1, 1 / 3, 255.0, 1e10 / 3, -1e10 / 3, 1e-10, 1e-40, 123456.789, 1e15 / 7, 1e30]
 
 
-@pytest.mark.parametrize("n", [1, 7])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("value", VALUES)
-@pytest.mark.parametrize("per", PERS)
-@pytest.mark.parametrize("method", METHODS)
+@for_every("n", [1, 7])
+@for_every("dtype", [np.float32, np.float64])
+@for_every("value", VALUES)
+@for_every("per", PERS)
+@for_every("method", METHODS)
 def test_constant_images_give_zeros(method, per, value, dtype, n):
     X = np.full((n, 5, 6, 3), value, dtype)
     normalizer = make(method, per).fit(X)
@@ -235,9 +236,9 @@ def test_constant_bytes_give_zeros(method, per, value):
     assert not make(method, per).fit_transform(X).any()
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3, 200.7])
-@pytest.mark.parametrize(
+@for_every("dtype", DTYPES)
+@for_every("value", [0.0, 0.1, 1 / 3, 200.7])
+@for_every(
     ("per", "where"),
     [
         ("channel", (slice(None), slice(None), slice(None), 1)),
@@ -246,9 +247,8 @@ def test_constant_bytes_give_zeros(method, per, value):
         ("image", (4,)),
         ("image", (slice(3, 9),)),
     ],
-    ids=str,
 )
-@pytest.mark.parametrize("method", METHODS)
+@for_every("method", METHODS)
 def test_what_is_constant_gives_zeros_beside_what_is_not(method, per, where, value, dtype):
     X = images_of("hwc", dtype)
     varied = make(method, per).fit_transform(X)
@@ -290,10 +290,10 @@ def test_results_are_float64_where_x_is_and_otherwise_float32(dtype, expected, p
         assert normalizer.transform(X.tolist()).dtype == ("float32" if "int" in dtype else "float64")
 
 
-@pytest.mark.parametrize("per", LEARNT)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@for_every("per", LEARNT)
+@for_every("layout", LAYOUTS)
+@for_every("method", METHODS)
+@for_every("dtype", [np.float32, np.float64])
 def test_the_inverse_gives_the_images_back(method, layout, per, dtype):
     X = images_of(layout, dtype)
     X.reshape(30, -1)[:, 3] = 0.1
@@ -497,9 +497,9 @@ def source_of(layout="hwc", dtype=np.uint8):
     return source
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("per", PERS)
-@pytest.mark.parametrize("method", METHODS)
+@for_every("layout", LAYOUTS)
+@for_every("per", PERS)
+@for_every("method", METHODS)
 def test_a_source_is_fitted_on_its_undrawn_pixels_and_stays_one(method, per, layout):
     X = images_of(layout, np.uint8)
     eager, lazy = make(method, per, layout).fit(X), make(method, per, layout)

@@ -7,14 +7,13 @@ predicts or says why not.
 import contextlib
 import functools
 import importlib.util
-import json
 import os
 import signal
 import string
 import sys
 import tempfile
-import zipfile
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +25,6 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn import (
     CNNClassifier,
@@ -38,8 +36,9 @@ from sklearn_cnn import (
     save_model,
 )
 from sklearn_cnn.exceptions import ModelFileError
-from sklearn_cnn.persistence._model import fitted_parts
-from tests.persistence.files import START, join_tensors, members, nodes, pack, replaced, sign, split_tensors, zipped
+from sklearn_cnn.persistence._estimators import check_all_fitted
+from sklearn_cnn.persistence._safetensors import DIGEST
+from tests.persistence.files import ZEROS, dumped, join, nodes, replaced, sign, split, with_header
 
 DIGITS = load_digits()
 X, y = DIGITS.images[:40].astype(np.float32), DIGITS.target[:40] % 3
@@ -61,14 +60,14 @@ def estimators():
 
 @functools.cache
 def saved():
-    """Small files of all kinds of estimators, each as the JSON and the bytes of the tensors."""
+    """Small files of all kinds of estimators, each taken apart."""
     files = []
     with tempfile.TemporaryDirectory() as folder:
         for number, estimator in enumerate(estimators()):
-            path = os.path.join(folder, str(number))
+            path = Path(folder, str(number))
             save_model(estimator, path)
             load_model(path)  # what is imported at the first use is imported
-            files.append(members(path))
+            files.append(split(path))
     return files
 
 
@@ -149,8 +148,7 @@ def loads(content, folder):
         if estimator is None:
             return False
         assert isinstance(estimator, BaseEstimator)
-        for part in fitted_parts(estimator):
-            check_is_fitted(part)
+        check_all_fitted(estimator)
         # The images may be of another size or range now, the maps may be too large.
         with np.errstate(all="ignore"), contextlib.suppress(Exception):
             (estimator.predict if hasattr(estimator, "predict") else estimator.transform)(X)
@@ -180,8 +178,8 @@ NUMBERS = (
     | st.floats()
 )
 WORD = st.sampled_from(WORDS) | st.text(string.printable, max_size=8) | st.text(max_size=4)
-TYPES = ["float", "tuple", "dict", "array", "transposed", "text", "objects", "scalar", "device", "image_shape"]
-TYPES += ["moments", "plan", "estimator", "datetime64[ns]", "class", "parameters", "fitted"]
+TYPES = ["float", "tuple", "dict", "tensor", "array", "transposed", "scalar", "device", "image_shape", "moments"]
+TYPES += ["plan", "estimator", "kind", "prefix", "class", "parameters", "fitted", "|O", "<U3", "<f4", "<M8[D]"]
 LEAVES = st.none() | st.booleans() | NUMBERS | WORD
 LISTS = st.lists(LEAVES, max_size=3) | st.lists(st.lists(LEAVES, max_size=2), max_size=2)
 VALUES = LEAVES | LISTS | st.dictionaries(st.sampled_from(TYPES) | WORD, LEAVES | LISTS, max_size=2)
@@ -230,54 +228,52 @@ def changed_json(draw, value):
 
 
 @st.composite
-def with_changed_json(draw):
-    model, tensors = draw(st.sampled_from(saved()))
-    return pack(draw(changed_json(model)), tensors)
+def with_changed_content(draw):
+    content, entries, numbers = draw(st.sampled_from(saved()))
+    changed = draw(changed_json(content))
+    return join(changed if isinstance(changed, dict) else "," + dumped(changed), entries, numbers)
 
 
 @st.composite
 def with_changed_tensors(draw):
-    model, tensors = draw(st.sampled_from(saved()))
-    header, numbers = split_tensors(tensors)
+    content, entries, numbers = draw(st.sampled_from(saved()))
     numbers = draw(st.just(numbers) | st.binary(min_size=len(numbers), max_size=len(numbers)))
-    return pack(model, join_tensors(draw(st.just(header) | changed_json(header)), numbers))
+    changed = draw(st.just(entries) | changed_json(entries))
+    return join(content, changed if isinstance(changed, dict) else {"a": changed}, numbers)
 
 
 @st.composite
-def with_changed_zip(draw):
-    """Bytes of the zip are others, in its headers for the most part, and its end is cut off or goes on."""
-    archive = bytearray(pack(*draw(st.sampled_from(saved())))[START:])
-    starts = [(archive.index(signature), length) for signature, length in HEADERS]
+def with_changed_bytes(draw):
+    """Bytes are others, those of the header or of numbers, and the end is cut off or goes on."""
+    content, entries, numbers = draw(st.sampled_from(saved()))
+    file = bytearray(join(content, entries, numbers))
+    end = len(file) - len(numbers)
+    parts = draw(st.sampled_from([[(end, len(file))], [(0, 8), (8, end), (DIGEST.stop, end), (end, len(file))]]))
     for _ in range(draw(st.integers(1, 4))):
-        start, length = draw(st.sampled_from([*starts, (0, len(archive))]))
-        archive[start + draw(st.integers(0, length - 1))] = draw(st.integers(0, 255))
-    cut = draw(st.sampled_from([0, 0, 0, 1, 22]))
-    return sign(bytes(archive[: len(archive) - cut]) + draw(st.just(b"") | st.binary(max_size=30)))
-
-
-HEADERS = [(b"PK\3\4", 46), (b"PK\1\2", 70), (b"PK\5\6", 22)]
-"""How those of a zip begin, and about how long they are."""
+        start, stop = draw(st.sampled_from(parts))
+        file[draw(st.integers(start, stop - 1))] = draw(st.integers(0, 255))
+    cut = draw(st.sampled_from([0, 0, 0, 0, 1, 22]))
+    return sign(bytes(file[: len(file) - cut]) + draw(st.sampled_from([b"", b"", b"", b"x", bytes(30)])))
 
 
 @st.composite
-def with_other_members(draw):
-    """The zip has its members twice, not at all, under other names, compressed, as links or with something more."""
-    model, tensors = draw(st.sampled_from(saved()))
-    contents = {"model.json": json.dumps(model).encode(), "tensors.safetensors": tensors}
-    entries = []
-    for name in draw(st.just(list(contents)) | st.lists(st.sampled_from(list(contents)), min_size=1, max_size=3)):
-        new_name = st.sampled_from(["../x", "/x", "sub/", "MODEL.JSON", "model.json\0"]) | st.text(min_size=1)
-        info = zipfile.ZipInfo(draw(st.just(name) | st.just(name) | new_name))
-        info.compress_type = draw(st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
-        info.external_attr = draw(st.just(0) | st.integers(0, 2**32 - 1))
-        info.comment = draw(st.binary(max_size=5))
-        info.extra = draw(st.just(b"") | st.binary(max_size=20))
-        entries.append((info, contents[name]))
-    return sign(zipped(*entries))
+def with_another_header(draw):
+    """The header has keys twice, in another order, not at all or more of them, and another length."""
+    content, entries, numbers = draw(st.sampled_from(saved()))
+    metadata = {"sklearn_cnn": dumped({"sha256": ZEROS, **content})}
+    metadata |= draw(st.just({}) | st.dictionaries(WORD, WORD, max_size=2))
+    items = list(entries.items())
+    items = draw(st.just(items) | st.permutations(items) | st.lists(st.sampled_from(items), max_size=len(items) + 1))
+    pairs = [f"{dumped(name)}:{dumped(entry)}" for name, entry in [("__metadata__", metadata), *items]]
+    header = "{" + ",".join(pairs) + draw(st.sampled_from(["}", "}", "} ", "", ",}"]))
+    length = draw(st.none() | st.none() | st.integers(0, len(header) + len(numbers)) | st.integers(0, 2**64 - 1))
+    return with_header(header, numbers, length)
 
 
 @pytest.mark.parametrize(
-    "files", [with_changed_json, with_changed_tensors, with_changed_zip, with_other_members], ids=lambda f: f.__name__
+    "files",
+    [with_changed_content, with_changed_tensors, with_changed_bytes, with_another_header],
+    ids=lambda f: f.__name__,
 )
 def test_a_signed_change_is_refused_or_an_estimator(files, folder):
     ended = Counter()

@@ -104,7 +104,9 @@ SETTINGS = {
     "pipeline": make_pipeline(ImageAugmenter(shift=0.1), ImageNormalizer(), small(early_stopping=True)),
     "regressor": small(CNNRegressor, early_stopping=True),
     "several convolutions a block": small(convs_per_block=2, pooling="avg", max_epochs=3),
-    "ready-made, with dropout of torch": small(architecture=ready_made),
+    "ready-made, with dropout of torch": CNNClassifier(
+        architecture=ready_made, max_epochs=5, batch_size=16, random_state=0
+    ),
     "frozen body": small(weights=FrozenEstimator(TRAINED), trainable_blocks=0),
     "two learning rates": small(weights=FrozenEstimator(TRAINED), backbone_lr=1e-3),
     "no seed": small(random_state=None),
@@ -113,8 +115,16 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_row_32_a_fit_that_stops_after_any_epoch_ends_bit_equal_to_one_that_does_not(name, tmp_path, saves):
+@pytest.mark.parametrize(
+    ("name", "every_epoch"),
+    [
+        *((name, name in ("default", "early stopping")) for name in SETTINGS),
+        *(pytest.param(name, True, marks=pytest.mark.slow) for name in SETTINGS),
+    ],
+)
+def test_row_32_a_fit_that_stops_after_any_epoch_ends_bit_equal_to_one_that_does_not(
+    name, every_epoch, tmp_path, saves
+):
     def begin(seed=4, **parameters):
         # In a pipeline too the parameters are those of the last step.
         estimator = clone(SETTINGS[name])
@@ -126,7 +136,7 @@ def test_row_32_a_fit_that_stops_after_any_epoch_ends_bit_equal_to_one_that_does
     expected = everything(begin().fit(X, y))
     n_epochs = len(expected["history"])
     assert n_epochs > 2
-    for epoch in range(1, n_epochs + 1):
+    for epoch in range(1, n_epochs + 1) if every_epoch else (2, n_epochs):
         estimator = begin(checkpoint=tmp_path / f"after {epoch}")
         saves.crash_after(epoch)
         with pytest.raises(CrashError):
@@ -380,9 +390,10 @@ def run(script, *arguments, limit=300):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no fork")
-def test_row_32_fits_that_are_killed_at_random_moments_end_bit_equal(tmp_path):
+@pytest.mark.parametrize(("n_kills", "n_midway"), [(5, 1), pytest.param(50, 21, marks=pytest.mark.slow)])
+def test_row_32_fits_that_are_killed_at_random_moments_end_bit_equal(n_kills, n_midway, tmp_path):
     # Some are killed before the first epoch is over, or after the last.
-    assert int(run(KILLED, tmp_path, 50)) > 20
+    assert int(run(KILLED, tmp_path, n_kills)) >= n_midway
 
 
 # Row 25, and searches.

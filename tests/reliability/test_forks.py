@@ -20,7 +20,6 @@ from sklearn_cnn._random import global_draws
 from sklearn_cnn.inspection import feature_maps, saliency
 
 warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of every fork of a process with threads
-way, size = sys.argv[1:]
 torch.set_num_threads(3)
 X = np.random.default_rng(0).random((300, 16, 16), dtype=np.float32)
 y = np.arange(300) % 2
@@ -32,7 +31,7 @@ def fit(size):
 parent = fit("large")
 parent.predict(X)
 
-def child():
+def child(size):
     assert torch.get_num_threads() == 1
     with global_draws(0):
         torch.rand(1)
@@ -50,26 +49,30 @@ def child():
     thread.start()
     thread.join()
 
-def forked():
+def forked(size):
     pid = os.fork()
     if pid == 0:
-        child()
+        child(size)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
-if way == "os.fork":
-    assert forked() == 0
-elif way == "multiprocessing":
-    process = multiprocessing.get_context("fork").Process(target=child)
+def by_os_fork():
+    assert forked("small") == 0
+    assert forked("large") == 0
+
+def by_multiprocessing():
+    process = multiprocessing.get_context("fork").Process(target=child, args=("large",))
     process.start()
     process.join()
     assert process.exitcode == 0
-elif way == "joblib":
+
+def by_joblib():
     with joblib.parallel_config("multiprocessing"):
         grid = {"filters": [parent.filters, (4,)]}
         search = GridSearchCV(parent, grid, cv=2, n_jobs=2, error_score="raise").fit(X, y)
     search.predict(X)
-elif way == "while another thread draws":
+
+def while_another_thread_draws():
     begun = threading.Event()
     def draw():
         with global_draws(0):
@@ -78,28 +81,22 @@ elif way == "while another thread draws":
     thread = threading.Thread(target=draw)
     thread.start()
     begun.wait()
-    assert forked() == 0
+    assert forked("small") == 0
     thread.join()
-assert torch.get_num_threads() == 3
+
+for way in (by_os_fork, by_multiprocessing, by_joblib, while_another_thread_draws):
+    way()
+    assert torch.get_num_threads() == 3
+    print(way.__name__, flush=True)
 parent.predict(X)
 print("done")
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
-@pytest.mark.parametrize(
-    ("way", "size"),
-    [
-        ("os.fork", "small"),
-        ("os.fork", "large"),
-        ("multiprocessing", "large"),
-        ("joblib", "both"),
-        ("while another thread draws", "small"),
-    ],
-)
-def test_row_26_a_child_that_was_forked_after_threads_fits_and_predicts(way, size):
+def test_row_26_a_child_that_was_forked_after_threads_fits_and_predicts():
     with subprocess.Popen(
-        [sys.executable, "-c", PARENT, way, size],
+        [sys.executable, "-c", PARENT],
         env={**os.environ, "PYTHONPATH": str(Path(sklearn_cnn.__file__).parents[1])},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -107,8 +104,9 @@ def test_row_26_a_child_that_was_forked_after_threads_fits_and_predicts(way, siz
         start_new_session=True,
     ) as process:
         try:
-            output, _ = process.communicate(timeout=30)
+            output, _ = process.communicate(timeout=120)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, 9)  # its children too
-    assert output == "done\n"
+    ways = ["by_os_fork", "by_multiprocessing", "by_joblib", "while_another_thread_draws"]
+    assert output.splitlines() == [*ways, "done"]

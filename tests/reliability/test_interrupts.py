@@ -52,7 +52,7 @@ def digest(estimator):
 
 BASE, READ, FIT = "sklearn_cnn.estimators._base", "sklearn_cnn.estimators._read", "sklearn_cnn.estimators._fit"
 POINTS = {
-    "images read": f"{READ}.read_images",
+    "images read": f"{READ}._read_images",
     "targets read": f"{READ}.Sample",
     "pixels surveyed": f"{FIT}.survey",
     "network built": "sklearn_cnn.estimators._network.build_network",
@@ -87,8 +87,14 @@ def ctrl_c_after(target):
         yield
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("way", ["fit", "partial_fit", "warm_start"])
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    [
+        *(("classifier", way) for way in ("fit", "partial_fit", "warm_start")),
+        ("regressor", "fit"),
+        *(pytest.param("regressor", way, marks=pytest.mark.slow) for way in ("partial_fit", "warm_start")),
+    ],
+)
 @pytest.mark.parametrize("point", POINTS)
 def test_row_21_ctrl_c_leaves_the_fit_and_the_estimator_as_it_was(point, way, kind):
     if way == "partial_fit" and point == "validated":
@@ -107,6 +113,33 @@ def test_row_21_ctrl_c_leaves_the_fit_and_the_estimator_as_it_was(point, way, ki
         # What comes next is what would have come without the interrupt.
         assert digest(fit(estimator, way)) == digest(fit(undisturbed, way))
         assert estimator.loss_curve_ == undisturbed.loss_curve_
+
+
+class Interrupts:
+    """Ctrl-C comes while this is deleted, when Python ignores every exception."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("point", [point for point in POINTS if POINTS[point]])
+def test_row_21_ctrl_c_that_python_ignores_ends_the_fit_at_the_next_step(point, monkeypatch):
+    ignored, real = [], pkgutil.resolve_name(POINTS[point])
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: ignored.append(unraisable.exc_type))
+    clf = small(skorch_callbacks=[EndsEpochs()], early_stopping=True)
+    before = dict(vars(clf))
+
+    def come(*args, **kwargs):
+        result = real(*args, **kwargs)
+        Interrupts()
+        return result
+
+    monkeypatch.setattr(POINTS[point], come)
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(X, y)
+    # All pixels are surveyed before the first step, the training images and then the validation images.
+    assert ignored == [KeyboardInterrupt] * (2 if point == "pixels surveyed" else 1)
+    assert vars(clf) == before
 
 
 @pytest.mark.parametrize("target", [f"{BASE}.read_again", POINTS["forward"], f"{BASE}.check_range"])

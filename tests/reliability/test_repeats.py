@@ -54,19 +54,22 @@ for n_threads, estimator in (
 """
 
 
-def test_row_27_a_seed_gives_the_same_bits_in_five_processes():
+@pytest.mark.parametrize("n_processes", [2, pytest.param(5, marks=pytest.mark.slow)])
+def test_row_27_a_seed_gives_the_same_bits_in_every_process(n_processes):
     environment = {**os.environ, "PYTHONPATH": str(Path(sklearn_cnn.__file__).parents[1])}
     command = [sys.executable, "-c", SEEDED]
-    runs = [subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(5)]
+    runs = [
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(n_processes)
+    ]
     digests = [run.stdout.split() for run in runs]
-    assert digests == [digests[0]] * 5
+    assert digests == [digests[0]] * n_processes
     assert len(set(digests[0])) == 4
 
 
 # Row 28.
 
 
-@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("n_threads", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_row_28_one_job_or_two_find_the_same_with_pinned_threads(n_threads, monkeypatch):
     grid = {"kernel_size": [1, 3], "filters": [(4,), (8,)]}
     searches = []

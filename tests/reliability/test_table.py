@@ -1,35 +1,33 @@
 """The page on reliability names the tests of each row, and each row has one."""
 
-import ast
-import re
-from collections import defaultdict
-from pathlib import Path
+import pytest
 
-TESTS = Path(__file__).parents[1]
-PAGE = TESTS.parent / "docs" / "reliability.md"
+from tests.reliability.table import BEGIN, END, PAGE, marked_tests, rows_of, with_tests
+
 N_ROWS = 40
 
 
-def defined_by_row():
-    """By row, what the files define: ``folder/file.py::function``."""
-    found = defaultdict(list)
-    for path in sorted(TESTS.rglob("test_*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.FunctionDef) and (row := re.match(r"test_row_(\d\d)_", node.name)):
-                found[int(row[1])].append(f"{path.relative_to(TESTS).as_posix()}::{node.name}")
-    return {row: sorted(names) for row, names in found.items()}
+def test_every_row_is_on_the_page_once_and_has_a_test():
+    rows = list(range(1, N_ROWS + 1))
+    assert rows_of(PAGE.read_text(encoding="utf-8")) == rows
+    assert list(marked_tests()) == rows
 
 
-def named_by_row():
-    """By row, what the last column of the table names."""
-    lines = re.findall(r"^\| (\d+) \|.*\| (.*) \|$", PAGE.read_text(encoding="utf-8"), flags=re.M)
-    assert len({row for row, _ in lines}) == len(lines), "a row stands twice"
-    return {int(row): sorted(re.findall(r"`([^`]+)`", names)) for row, names in lines}
+def test_the_page_is_as_the_marks_say():
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == with_tests(page, marked_tests()), "run python -m tests.reliability.table"
 
 
-def test_every_row_has_a_test():
-    assert sorted(defined_by_row()) == list(range(1, N_ROWS + 1))
+def test_every_mark_names_a_row(request):
+    for item in request.session.items:
+        for mark in item.iter_markers("reliability"):
+            (row,) = mark.args
+            assert row in range(1, N_ROWS + 1), item.nodeid
 
 
-def test_the_page_names_the_tests_of_every_row_and_no_others():
-    assert named_by_row() == defined_by_row()
+def test_only_the_last_column_between_the_markers_is_written():
+    page = f"| 1 | a |\n{BEGIN}| | fault |\n| 1 | x | `old` |\n| 2 | y |  |\n{END}| 1 | b |"
+    expected = page.replace("`old`", "`a.py::b` `a.py::c`")
+    assert with_tests(page, {1: ["a.py::b", "a.py::c"]}) == expected
+    with pytest.raises(ValueError, match="table between"):
+        with_tests("no table", {})

@@ -7,12 +7,13 @@ import torch
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.training._batches import Batches, batch_bounds
+from tests.cases import for_every
 
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("n", range(1, 60))
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 16, 59, 100])
+@for_every("n", range(1, 60))
+@for_every("batch_size", [1, 2, 3, 7, 16, 59, 100])
 def test_batches_cover_every_sample_once_and_none_is_alone(n, batch_size):
     bounds = batch_bounds(n, batch_size)
     assert [i for start, stop in bounds for i in range(start, stop)] == list(range(n))

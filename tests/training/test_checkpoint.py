@@ -28,7 +28,7 @@ def restore(checkpoint):
         return state
 
 
-START = len(MAGIC) + 32  # of what the digest is of
+START = len(MAGIC) + 32  # behind the digest
 
 
 @pytest.fixture
@@ -49,7 +49,9 @@ def content_of(path):
 
 def write(path, content, *, signed=False):
     if signed:
-        content = content[: len(MAGIC)] + hashlib.sha256(content[START:]).digest() + content[START:]
+        content = (
+            content[: len(MAGIC)] + hashlib.sha256(content[: len(MAGIC)] + content[START:]).digest() + content[START:]
+        )
     with open(path, "wb") as file:
         file.write(content)
 

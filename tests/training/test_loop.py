@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 from skorch.callbacks import Callback, EarlyStopping
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sklearn_cnn import CNNClassifier, CNNRegressor
+from sklearn_cnn import CNNClassifier
 from sklearn_cnn.exceptions import NonFiniteLossError
 from sklearn_cnn.training import _loop
 from sklearn_cnn.training._progress import Progress
@@ -182,13 +182,16 @@ def test_the_record_of_a_batch_is_complete_when_callbacks_look_at_it(monkeypatch
 SAMPLE_WEIGHT = np.random.default_rng(0).random(len(X))
 
 
-@pytest.mark.parametrize("kind", [CNNClassifier, CNNRegressor])
-@pytest.mark.parametrize(
-    "changed", [torch.clone, lambda targets: targets.to("cpu", copy=True)], ids=["copied", "moved"]
-)
-def test_weights_of_samples_do_not_hang_on_the_targets(kind, changed, monkeypatch):
-    def fit(sample_weight):
-        return kind(filters=(4,), max_epochs=2, random_state=0).fit(X, y, sample_weight)
+TARGETS = {"one label": y, "several labels": np.stack([y % 2, y > 4], axis=1).astype(int)}
+
+
+@pytest.mark.parametrize("targets", TARGETS)
+@pytest.mark.parametrize("how", ["copied", "moved"])
+def test_weights_of_samples_are_kept_where_targets_are_copied_or_moved(targets, how, monkeypatch):
+    changed = {"copied": torch.clone, "moved": lambda tensor: tensor.to("cpu", copy=True)}[how]
+
+    def fit(sample_weight):  # without `standardize`, whose statistics are weighted too
+        return small(standardize=False, max_epochs=2).fit(X, TARGETS[targets], sample_weight)
 
     plain, weighted = fit(None), fit(SAMPLE_WEIGHT)
 
@@ -227,7 +230,7 @@ def test_a_watcher_is_told_of_every_epoch_and_may_end_the_training(monkeypatch):
         watcher = _loop.Watcher(begin_epoch, end_epoch)
         return train(net, training, validation, course, watcher=watcher, **kwargs)
 
-    monkeypatch.setattr("sklearn_cnn.estimators._base.train", watched)
+    monkeypatch.setattr("sklearn_cnn.estimators._fit.train", watched)
     clf = small(max_epochs=9).fit(X, y, X_val=X, y_val=y)
     assert told[0] == ("begin", 0, 1)
     assert told[1][0] == "end" and told[1][2:] == (True, True)

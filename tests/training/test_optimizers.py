@@ -14,6 +14,7 @@ from sklearn_cnn.training._optimizers import (
     auto_lr,
     phases,
 )
+from tests.cases import for_every
 
 
 def parameters():
@@ -91,9 +92,9 @@ def test_one_cycle_has_no_jump():
     assert max(values) == pytest.approx(1.0, abs=0.005)
 
 
-@pytest.mark.parametrize("max_epochs", [1, 2, 3, 5, 10, 100])
-@pytest.mark.parametrize("schedule", ["auto", "one_cycle", "cosine", "constant"])
-@pytest.mark.parametrize("open_ended", [True, False])
+@for_every("max_epochs", [1, 2, 3, 5, 10, 100])
+@for_every("schedule", ["auto", "one_cycle", "cosine", "constant"])
+@for_every("open_ended", [True, False])
 def test_phases_add_up_to_the_epochs(max_epochs, schedule, open_ended):
     laid_out = phases(schedule, max_epochs, open_ended=open_ended)
     assert sum(phase.n_epochs for phase in laid_out) == max_epochs

@@ -8,12 +8,14 @@ import os
 import pickle
 import subprocess
 import sys
-import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import joblib
 import numpy as np
 import pytest
+import safetensors.numpy
+import safetensors.torch
 import torch
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
@@ -39,11 +41,7 @@ from sklearn_cnn import (
     load_model,
     save_model,
 )
-from sklearn_cnn.architectures._build import build_network
-from sklearn_cnn.architectures._catalog import CatalogNet, smallest_side
-from sklearn_cnn.persistence._plans import read_plan, tensor_shapes, write_plan
-from sklearn_cnn.persistence._text import parse
-from tests.persistence.files import members
+from sklearn_cnn.architectures._catalog import smallest_side
 
 DIGITS = load_digits()
 X, y = DIGITS.images[:60].astype(np.float32), DIGITS.target[:60]
@@ -53,8 +51,9 @@ WORDS = np.array(["cat", "dog", "émeu 🐦"])[y % 3]
 
 
 def small(cls=CNNClassifier, **parameters):
-    settings = {"filters": (3, 4), "hidden_layer_sizes": (6,), "max_epochs": 1, "batch_size": 16, "random_state": 0}
-    return cls(**{**settings, **parameters})
+    settings = {"max_epochs": 1, "batch_size": 16, "random_state": 0}
+    blocks = {} if "architecture" in parameters else {"filters": (3, 4), "hidden_layer_sizes": (6,)}
+    return cls(**{**settings, **blocks, **parameters})
 
 
 def outputs(estimator, images):
@@ -135,7 +134,7 @@ import torch
 torch.set_num_threads(1)
 warnings.simplefilter("error")
 from sklearn_cnn import load_model
-from tests.persistence.test_archive import outputs
+from tests.persistence.test_model_file import outputs
 
 expected = pickle.load(open(sys.argv[1], "rb"))
 for name, (images, before) in expected.items():
@@ -148,6 +147,11 @@ for name, (images, before) in expected.items():
 """
 
 
+def environment():
+    roots = os.pathsep.join([str(Path(__file__).parents[2]), str(Path(sklearn_cnn.__file__).parents[1])])
+    return {**os.environ, "PYTHONPATH": roots, "PYTHONIOENCODING": "utf-8"}
+
+
 def in_a_new_process(cases, tmp_path):
     """Names of the cases in the order they come, those marked that give something else there."""
     expected, file = {}, tmp_path / "expected"
@@ -156,13 +160,12 @@ def in_a_new_process(cases, tmp_path):
         save_model(estimator, f"{file}.{name}")
         expected[name] = (images, outputs(estimator, images))
     file.write_bytes(pickle.dumps(expected))
-    roots = os.pathsep.join([str(Path(__file__).parents[2]), str(Path(sklearn_cnn.__file__).parents[1])])
     done = subprocess.run(
         [sys.executable, "-c", LOAD, str(file)],
         capture_output=True,
         text=True,
         encoding="utf-8",
-        env={**os.environ, "PYTHONPATH": roots, "PYTHONIOENCODING": "utf-8"},
+        env=environment(),
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -195,7 +198,7 @@ def described(value, left_out=()):
         return value.dtype.newbyteorder("=").str, value.shape, value.tolist()
     if isinstance(value, torch.nn.Module):
         return described({name: tensor.numpy() for name, tensor in value.state_dict().items()})
-    if hasattr(value, "get_params") or type(value).__name__ == "Moments":
+    if hasattr(value, "get_params") or type(value).__name__ in ("Moments", "Labels", "Indicators", "Numbers"):
         return type(value).__name__, described(vars(value), {"net_", "weights"})
     return type(value).__name__, repr(value)
 
@@ -205,18 +208,6 @@ def test_weights_are_channels_last_again(tmp_path):
     save_model(clf, tmp_path / "a")
     for loaded, own in zip(load_model(tmp_path / "a").module_.parameters(), clf.module_.parameters(), strict=True):
         assert loaded.stride() == own.stride()
-
-
-@pytest.mark.parametrize("standardize", [True, False])
-@pytest.mark.parametrize("size", [0, 16, 64])
-@pytest.mark.parametrize("name", list_architectures())
-def test_what_a_plan_takes_is_known_without_making_it(name, size, standardize):
-    side = max(smallest_side(name), size)
-    plan = CatalogNet(name, dropout=0.2, standardize=standardize).plan((3, side, side), 7)
-    text = json.dumps(write_plan(plan)).encode()
-    assert read_plan(parse(text, "a plan")) == plan
-    state = build_network(plan).state_dict()
-    assert tensor_shapes(plan, name) == {key: tuple(value.shape) for key, value in state.items()}
 
 
 def catalog_case(name):
@@ -326,16 +317,16 @@ REFUSED = {
     "callbacks": (lambda: small(skorch_callbacks=[Callback()]).fit(X, y), r"skorch_callbacks\.0 is of type Callback"),
     "RandomState": (
         lambda: small(random_state=np.random.RandomState(0)).fit(X, y),
-        r"CNNClassifier\.random_state is of type RandomState.*pass an int",
+        r"CNNClassifier\.random_state is of type RandomState.*set an int",
     ),
     "in a pipeline": (
         lambda: make_pipeline(ImageNormalizer(), small(optimizer=torch.optim.SGD)).fit(X, y),
-        r"Pipeline\.steps\.1\.1\.optimizer is of type type",
+        r"Pipeline\.cnnclassifier\.optimizer is of type type",
     ),
     "other classes": (lambda: RandomForestClassifier(2).fit(ROWS, y), "of type RandomForestClassifier.*it holds CNNCl"),
     "a step": (
         lambda: make_pipeline(PCA(2), RandomForestClassifier(2)).fit(ROWS, y),
-        r"Pipeline\.steps\.1\.1 is of type RandomFor",
+        r"Pipeline\.randomforestclassifier is of type RandomFor",
     ),
     "a search": (
         lambda: GridSearchCV(Ridge(), {"alpha": [1]}, cv=2).fit(ROWS, y),
@@ -343,7 +334,7 @@ REFUSED = {
     ),
     "a class derived from ours": (lambda: type("CNNClassifier", (CNNClassifier,), {})(), "cannot hold"),
     "no estimator": (lambda: 5, "of type int"),
-    "an attribute": (annotated, r"CNNClassifier\.note is nothing that a model file knows"),
+    "an attribute": (annotated, r"CNNClassifier\.note is no attribute that CNNClassifier has after fit"),
     "a cache": (
         lambda: Pipeline([("a", StandardScaler())], memory=joblib.Memory(None)).fit(ROWS),
         r"Pipeline\.memory is a cache",
@@ -423,31 +414,120 @@ def test_values_of_every_type_come_back(value, tmp_path):
 def test_an_estimator_that_was_taken_apart_is_refused(tmp_path):
     clf = small().fit(X, y)
     clf.classes_ = clf.classes_[:3]
-    with pytest.raises(ValueError, match="was changed after it was fitted"):
+    with pytest.raises(ValueError, match="was changed after fit"):
         save_model(clf, tmp_path / "a")
 
 
 # The file.
 
 
-def test_the_real_safetensors_reads_the_tensors(tmp_path):
-    safetensors = pytest.importorskip("safetensors.numpy")
-    clf = small().fit(X, y)
-    save_model(clf, tmp_path / "a")
-    tensors = safetensors.load(members(tmp_path / "a")[1])
-    for name, value in clf.module_.state_dict().items():
-        np.testing.assert_array_equal(tensors[f"CNNClassifier.module_.{name}"], value.numpy())
-    np.testing.assert_array_equal(tensors["CNNClassifier.classes_"], clf.classes_)
+def test_the_file_of_a_classifier_is_a_state_dict_for_other_programs(tmp_path):
+    clf = small(kernel_size=2).fit(COLOUR, WORDS)
+    save_model(clf, tmp_path / "a.safetensors")
+    state = clf.module_.state_dict()
+    tensors = safetensors.torch.load_file(tmp_path / "a.safetensors")
+    assert set(tensors) == set(state)
+    assert all(tensors[name].dtype == value.dtype and tensors[name].equal(value) for name, value in state.items())
+    other = small(kernel_size=2, random_state=1).fit(COLOUR, WORDS)
+    other.module_.load_state_dict(tensors)
+    np.testing.assert_array_equal(other.predict_proba(COLOUR), clf.predict_proba(COLOUR))
+    with safetensors.safe_open(tmp_path / "a.safetensors", "np") as file:
+        (content,) = file.metadata().values()
+        for name in file.keys():  # noqa: SIM118 - it is no dict
+            np.testing.assert_array_equal(file.get_tensor(name), state[name].numpy())
+    estimator = json.loads(content)["estimator"]
+    assert estimator["class"] == "CNNClassifier"
+    assert estimator["parameters"]["kernel_size"] == 2
+    assert estimator["fitted"]["classes_"] == {"array": ["<U6", [3], ["cat", "dog", "émeu 🐦"]]}
 
 
-def test_the_same_estimator_gives_the_same_file(tmp_path):
+def test_a_saved_model_is_a_file_of_weights(tmp_path):
     clf = small().fit(X, y)
-    for name in "ab":
-        save_model(clf, tmp_path / name)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    with zipfile.ZipFile(tmp_path / "a") as archive:
-        assert archive.namelist() == ["model.json", "tensors.safetensors"]
-        assert archive.testzip() is None
+    save_model(clf, tmp_path / "a.safetensors")
+    by_file, by_estimator = (small(weights=w).fit(X, y) for w in (tmp_path / "a.safetensors", clf))
+    np.testing.assert_array_equal(by_file.predict_proba(X), by_estimator.predict_proba(X))
+
+
+STATE = ["layers.output.bias", "layers.output.weight"]
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (lambda clf: Pipeline([("n", ImageNormalizer()), ("cnn", clf)]).fit(X, y), ["n.offset_", "n.scale_", *STATE]),
+        (lambda clf: CNNFeatureExtractor(clf.fit(X, y)).fit(X), ["architecture." + STATE[0], *STATE]),
+        (
+            lambda clf: Pipeline([("cnn", CNNFeatureExtractor(clf.fit(X, y))), ("é", StandardScaler())]).fit(X),
+            ["cnn.architecture." + STATE[0], "cnn." + STATE[1], "\\xe9.mean_"],
+        ),
+        (lambda clf: FrozenEstimator(clf.fit(X, y)), STATE),
+        (lambda clf: PCA(2).fit(ROWS), ["components_", "mean_"]),
+        # Names that would be those of two tensors.
+        (
+            lambda clf: Pipeline(
+                [("a.b", StandardScaler()), ("a", Pipeline([("b", StandardScaler()), ("c", PCA(2))]))]
+            ).fit(ROWS),
+            ["a.b.mean_", "a.b.mean_'", "a.c.mean_"],
+        ),
+    ],
+    ids=["one network", "two networks", "a pipeline of two", "frozen", "rows", "the same name twice"],
+)
+def test_tensors_are_named_after_the_state_dict_and_the_steps(make, names, tmp_path):
+    estimator = make(small())
+    save_model(estimator, tmp_path / "a")
+    tensors = safetensors.numpy.load_file(tmp_path / "a")
+    assert set(names) <= set(tensors)
+    assert all(name.startswith(("layers.", "n.")) for name in tensors) or "n.offset_" not in names
+    images = ROWS if any(name.startswith(("mean_", "a.")) for name in tensors) else X
+    for before, after in zip(outputs(estimator, images), outputs(load_model(tmp_path / "a"), images), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_arrays_in_any_order_of_memory_are_right_for_other_programs_and_keep_it_here(tmp_path):
+    pca = PCA(3).fit(ROWS)
+    pca.components_ = np.asfortranarray(pca.components_)
+    pca.mean_ = np.repeat(pca.mean_, 2)[::2]
+    pca.singular_values_ = pca.singular_values_.astype(">f8")
+    save_model(pca, tmp_path / "a")
+    tensors, loaded = safetensors.numpy.load_file(tmp_path / "a"), load_model(tmp_path / "a")
+    np.testing.assert_array_equal(tensors["components_"], pca.components_.T)
+    np.testing.assert_array_equal(tensors["mean_"], pca.mean_)
+    np.testing.assert_array_equal(tensors["singular_values_"], pca.singular_values_)
+    np.testing.assert_array_equal(loaded.components_, pca.components_)
+    assert loaded.components_.flags.f_contiguous
+    assert loaded.singular_values_.dtype.isnative
+
+
+def test_the_same_estimator_gives_the_same_file_in_every_process(tmp_path):
+    pipe = make_pipeline(ImageNormalizer(), small()).fit(X, WORDS)
+    save_model(pipe, tmp_path / "a")
+    again = (
+        "import sys; from sklearn_cnn import load_model, save_model; save_model(load_model(sys.argv[1]), sys.argv[2])"
+    )
+    for name in "bc":
+        subprocess.run([sys.executable, "-c", again, tmp_path / "a", tmp_path / name], check=True, env=environment())
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
+
+
+def test_what_is_too_much_for_a_file_is_refused(tmp_path):
+    clf = small().fit(X, y)
+    clf.history_ = [{"note": "x" * 9_000_000}]
+    with pytest.raises(ValueError, match=r"take 9,.* bytes besides the tensors.*; shorten history_"):
+        save_model(clf, tmp_path / "a")
+    clf.history_ = [{"words": np.array(["x" * 10_000, *[""] * 2_000])}]
+    with pytest.raises(ValueError, match=r"CNNClassifier\.history_\.0\.words is too large"):
+        save_model(clf, tmp_path / "a")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_plan_that_was_changed_is_refused(tmp_path):
+    clf = small().fit(X, y)
+    clf.plan_ = replace(clf.plan_, layers=clf.plan_.layers[:-1])
+    with pytest.raises(ValueError, match="was changed after"):
+        save_model(clf, tmp_path / "a")
+    clf.plan_ = replace(clf.plan_, layers=(*clf.plan_.layers[:-1], replace(clf.plan_.layers[-1], output_shape=(10,))))
+    with pytest.raises(ValueError, match="was changed after"):
+        save_model(clf, tmp_path / "a")
 
 
 @pytest.mark.parametrize("name", ["model", "model.zip", "a b.ö", ".hidden"])
