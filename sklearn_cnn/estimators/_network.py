@@ -220,9 +220,8 @@ def recipe_of(parameters: SimpleNamespace) -> NetworkRecipe:
     if changed:
         told = ", ".join(f"{name}={settings[name]!r}" for name in changed)
         raise ValueError(
-            f"{told}: {'these are' if len(changed) > 1 else 'this is'} for networks of conv blocks, and does nothing "
-            f"beside architecture={parameters.architecture!r}; leave "
-            f"{'them at their defaults' if len(changed) > 1 else 'it at its default'}, or use architecture=None."
+            f"{told} beside architecture={parameters.architecture!r}: parameters of conv blocks do nothing in another "
+            f"network; leave them at their defaults, or use architecture=None."
         )
     return NetworkRecipe(parameters.architecture, parameters.weights, parameters.standardize, parameters.dropout)
 
