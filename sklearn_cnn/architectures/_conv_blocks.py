@@ -149,7 +149,6 @@ def _sides(block: ConvBlock) -> Sides:
 
 def _check_conv(draft: Draft, net: ConvNet, block: ConvBlock, number: int, padding: Sides) -> None:
     _, height, width = draft.shape_of()
-    chain = "→".join(str(h) if h == w else f"{h}×{w}" for h, w in _without_repeats(draft.sizes()))
     room = (height + padding[0] + padding[1], width + padding[2] + padding[3])
     if draft.span_exceeds(block.kernel_size, padding, block.dilation):
         largest = tuple((room[axis] - 1) // block.dilation[axis] + 1 for axis in (0, 1))
@@ -158,7 +157,7 @@ def _check_conv(draft: Draft, net: ConvNet, block: ConvBlock, number: int, paddi
         padded = "" if not any(padding) else f" padded to {room[0]}×{room[1]}"
         raise ValueError(
             f"conv block {number}: kernel_size={_setting(block.kernel_size)}{dilated} exceeds its {height}×{width} "
-            f'input{padded} ({chain}); use padding="same"{", or" if not fewer else ","} '
+            f'input{padded} ({_chain(draft)}); use padding="same"{", or" if not fewer else ","} '
             f"kernel_size<={_setting(largest)}{fewer}"
         )
     # A reflection is at most as wide as the map without its edge, a circular padding as wide as the map.
@@ -166,9 +165,15 @@ def _check_conv(draft: Draft, net: ConvNet, block: ConvBlock, number: int, paddi
     if limit is not None and (max(padding[:2]) > limit[0] or max(padding[2:]) > limit[1]):
         raise ValueError(
             f"conv block {number}: padding_mode={net.padding_mode!r} cannot add "
-            f"{_setting((max(padding[:2]), max(padding[2:])))} pixels a side to its {height}×{width} input ({chain}); "
+            f"{_setting((max(padding[:2]), max(padding[2:])))} pixels a side to its {height}×{width} input "
+            f"({_chain(draft)}); "
             f'use padding_mode="replicate" or "zeros", a smaller kernel_size, or fewer blocks'
         )
+
+
+def _chain(draft: Draft) -> str:
+    """The sizes of the maps so far. Only for messages: asked at every convolution, it would take quadratic time."""
+    return "→".join(str(h) if h == w else f"{h}×{w}" for h, w in _without_repeats(draft.sizes()))
 
 
 def _setting(pair: tuple[int, ...]) -> str:

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sklearn_cnn.architectures._build import build_network, initialize
 from sklearn_cnn.architectures._catalog import CatalogNet
+from sklearn_cnn.architectures._draft import Draft
 from sklearn_cnn.architectures._geometry import same_padding
 from sklearn_cnn.architectures._kinds import KINDS
 from sklearn_cnn.architectures._layer import Layer
@@ -681,3 +682,8 @@ def test_all_numbers_of_a_plan_are_plain_ints(input_shape, settings):
 def test_a_receptive_field_ends_at_the_border_of_the_image():
     fields = [layer.receptive_field for layer in plan_of((1, 8, 40), filters=(2, 2, 2)).layers if layer.kind == "conv"]
     assert fields == [(3, 3), (8, 8), (8, 18)]
+
+
+def test_the_time_for_a_plan_that_fits_grows_with_its_length_and_no_faster(monkeypatch):
+    monkeypatch.setattr(Draft, "sizes", lambda draft: pytest.fail("goes over all layers at every convolution"))
+    assert len(plan_of(convs_per_block=4).layers) > 8
