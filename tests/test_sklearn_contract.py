@@ -73,11 +73,13 @@ def expected_failures(estimator):
 
 
 # An expected failure that passes is an error: xfail_strict of the pytest configuration.
+@pytest.mark.reliability(1)
 @parametrize_with_checks([*NETWORKS, *TRANSFORMERS], expected_failed_checks=expected_failures)
-def test_row_01_estimator_checks(estimator, check):
+def test_estimator_checks(estimator, check):
     check(estimator)
 
 
+@pytest.mark.reliability(1)
 @pytest.mark.skipif(
     parse_version(sklearn.__version__) < parse_version("1.9"), reason="older versions have fewer checks"
 )
@@ -89,11 +91,12 @@ def test_row_01_estimator_checks(estimator, check):
     ],
     ids=repr,
 )
-def test_row_01_as_many_checks_ran_as_there_are_for_its_kind(estimator, n_checks):
+def test_as_many_checks_ran_as_there_are_for_its_kind(estimator, n_checks):
     assert len(list(estimator_checks_generator(estimator))) == n_checks
 
 
-def test_row_01_no_check_but_one_may_fail_and_none_with_exact_settings():
+@pytest.mark.reliability(1)
+def test_no_check_but_one_may_fail_and_none_with_exact_settings():
     assert len(EXPECTED_FAILURES) == 1
     assert [len(expected_failures(network)) for network in NETWORKS] == [1, 0, 1, 0]
     augmented = {AUGMENTING: 2}  # an augmenter that augments does at fit_transform what it is for
@@ -115,6 +118,7 @@ UNYIELDED_OF_TRANSFORMERS = [
 ]
 
 
+@pytest.mark.reliability(2)
 @pytest.mark.parametrize(
     ("estimator", "check"),
     [
@@ -124,7 +128,7 @@ UNYIELDED_OF_TRANSFORMERS = [
     ids=lambda value: getattr(value, "__name__", repr(value)),
 )
 @pytest.mark.filterwarnings("ignore:X (does not have|has) .*feature names")  # some fit on frames, then give arrays
-def test_row_02_checks_that_check_estimator_does_not_yield(estimator, check):
+def test_checks_that_check_estimator_does_not_yield(estimator, check):
     if estimator is AUGMENTING and "output_transform" in check.__name__:
         pytest.skip("these checks compare fit_transform with fit().transform(), which differ on purpose")
     partial(check, type(estimator).__name__)(clone(estimator))
@@ -143,10 +147,11 @@ for estimator in [*networks, ImageNormalizer(), ImageAugmenter(), ImageAugmenter
 """
 
 
+@pytest.mark.reliability(2)
 @pytest.mark.skipif(
     parse_version(sklearn.__version__) < parse_version("1.9"), reason="older versions have fewer checks"
 )
-def test_row_02_the_check_that_is_skipped_without_scipys_array_api_passes_with_it():
+def test_the_check_that_is_skipped_without_scipys_array_api_passes_with_it():
     done = subprocess.run(
         [sys.executable, "-c", WITH_ARRAY_API],
         env={**os.environ, "SCIPY_ARRAY_API": "1"},

@@ -121,7 +121,7 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator):
     def _outputs(self, X: Any) -> NDArray[Any]:
         """What the network gives for images, ``(n, n_outputs)``."""
         check_is_fitted(self, "module_")
-        if self.module_.training:  # someone trained it by other ways, such as net_
+        if self.module_.training:  # net_, for example, leaves it in training mode
             self.module_.eval()
         images = read_again(self, X)
         seen = Moments("all")

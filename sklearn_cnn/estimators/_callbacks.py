@@ -1,4 +1,4 @@
-"""Telling scikit-learn's callbacks of a fit. It has them since version 1.9; before that there is none to tell."""
+"""Calls to scikit-learn's callbacks during a fit. They exist since scikit-learn 1.9."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ __all__ = ["CallbackSupportMixin", "FitTasks"]
 
 
 class FitTasks:
-    """The tasks of a fit as callbacks see them: the fit itself, and in it one for every epoch.
+    """The tasks of a fit as callbacks see them: the fit, and inside it one task for every epoch.
 
     An estimator without callbacks has no tasks, and every method returns at once.
 

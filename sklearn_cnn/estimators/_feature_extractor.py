@@ -230,7 +230,7 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
         """The network of a name: the estimator that its weights are from, if any, itself, its plan, what was drawn."""
         weights = None if isinstance(self.weights, str) and self.weights == "random" else self.weights
         recipe = NetworkRecipe(architecture, weights, standardize=True, dropout=0.0)
-        # One output: the head is there to be cut off.
+        # The head is not used, so one output suffices.
         plan = recipe.plan(shape, 1)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         network, drawn = recipe.network(plan, shape, statistics, seed)

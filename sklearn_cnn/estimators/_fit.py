@@ -194,7 +194,7 @@ def fit_network(
         tasks.begin_epoch()
 
     def end_epoch(best: BestEpoch) -> bool:
-        # scikit-learn's callbacks get a network apart: they may keep it, and this one goes on as if nobody had looked.
+        # scikit-learn's callbacks get a copy of the network, which they may keep.
         return tasks.end_epoch(
             lambda: _fitted(given, design, _copy_of(network, given, design), None, net.history, best).attributes()
         )
@@ -202,7 +202,7 @@ def fit_network(
     with (
         names_batch_size(design.batch_size),
         threads_for(design.plan.n_macs * design.batch_size),
-        torch.autocast(given.device.type, enabled=False),  # the caller's, if there is one
+        torch.autocast(given.device.type, enabled=False),  # the caller may have switched autocast on
     ):
         best = train(
             net,
@@ -254,7 +254,7 @@ def _network(parameters: Parameters, given: Given, design: Design, earlier: Fitt
 
 
 def _copy_of(network: ImageNetwork, given: Given, design: Design) -> ImageNetwork:
-    """A network apart with the same numbers, as it predicts."""
+    """A copy of a network, in evaluation mode."""
     copy = blank_network(design.plan, given.image_shape, double=design.precision == "float64")
     copy.load_state_dict(network.state_dict())
     return copy.to(given.device).eval()
@@ -263,14 +263,14 @@ def _copy_of(network: ImageNetwork, given: Given, design: Design) -> ImageNetwor
 def _with_features(
     parameters: Parameters, request: Request, given: Given, design: Design, network: ImageNetwork
 ) -> Given:
-    """Where the head alone is trained: what the rest gives for the images in place of them, so that it runs once."""
+    """Where only the head is trained, replace the images by their features, so that the other layers run once."""
     finished = given.checkpoint is not None and given.checkpoint.position[0] == len(request.phases)
-    # An augmenter draws other images in every epoch, so that there is nothing to keep.
+    # With an augmenter the images differ in every epoch, so their features cannot be kept.
     if parameters.trainable_blocks != 0 or given.sample.images.random_steps or finished:
         return given
     body = design.plan.body
     network.eval()
-    kept: dict[int, ImageSource] = {}  # both parts may be cut from one source
+    kept: dict[int, ImageSource] = {}  # both parts may share one source
     parts: list[Sample | None] = []
     for part in (given.sample, given.held_out):
         if part is None:
@@ -331,7 +331,7 @@ def _carry_over(net: Any, earlier: Fitted) -> None:
     net.history.extend({**record, "batches": []} for record in earlier.history)
     if earlier.net is None or earlier.net.optimizer != net.optimizer:
         return
-    # By name: other blocks may be trained now, or in other groups. An optimiser numbers its parameters.
+    # Moments are matched by name: other blocks may be trained now, and an optimiser only numbers its parameters.
     then, now = _optimized(earlier.net), _optimized(net)
     if set(then) != set(now):
         return
@@ -357,7 +357,7 @@ def _detached_copy(state: Any) -> Any:
 
 def _batches(parameters: Parameters, given: Given, design: Design) -> tuple[Batches, Batches | None]:
     """Batches for training and for validation, on the device."""
-    moved: dict[int, torch.Tensor] = {}  # both parts may be cut from one array
+    moved: dict[int, torch.Tensor] = {}  # both parts may share one array
     make = partial(_batches_of, device=given.device, moved=moved, double=parameters.precision == "float64")
     training = make(given.sample, design.batch_size)
     if given.held_out is None:

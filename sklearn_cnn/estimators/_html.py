@@ -1,4 +1,4 @@
-"""What a notebook shows of a fitted estimator: its plan, inside of scikit-learn's own picture."""
+"""The plan of a fitted estimator, inside the HTML that scikit-learn shows in notebooks."""
 
 import html
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ def _needs_block(estimator: Any) -> bool:
 
 
 class ShowsPlan:
-    """Adds the plan of a fitted estimator to its HTML, wherever that stands: alone, in a pipeline, in a search.
+    """Adds the plan of a fitted estimator to its HTML, also inside a pipeline or a search.
 
     scikit-learn writes the HTML of all steps itself, and asks each for two things: from 1.7 on for the table of its
     parameters, below which the plan is put; and for a block of its own, all text of which it escapes, so that before
@@ -43,7 +43,7 @@ class ShowsPlan:
             for name, value in self.get_params(deep=False).items()  # type: ignore[attr-defined]  # scikit-learn's
             if hasattr(value, "get_params") and hasattr(value, "fit") and not isinstance(value, type)
         }
-        # Where the estimator has a label its parameters are there, but not all that contain it give it one.
+        # scikit-learn shows the parameters in a label, but inside some meta-estimators there is no label.
         plan = _Block("single", names=f"Plan: {self.plan_.title}", name_details=f"{self}\n\n{self.plan_}")
         return _Block(
             "parallel",

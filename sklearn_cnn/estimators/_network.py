@@ -52,7 +52,7 @@ CONV_SETTINGS = (
 
 @dataclass(frozen=True)
 class NetworkRecipe:
-    """What decides a network and its first weights.
+    """The parameters that decide a network and its first weights.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class NetworkRecipe:
     conv: Mapping[str, Any] | None = None
 
     def resolve(self, shape: ImageShape, n_outputs: int) -> Architecture:
-        """Make every choice that is still open, for images of a shape. A ready-made module is made, and tried once.
+        """Make every choice that is still open, for images of a shape. A ready-made module is built and run once.
 
         Parameters
         ----------
@@ -194,7 +194,7 @@ class NetworkRecipe:
         """Mean and deviation of the channels: those of trained weights, else those of the training images."""
         low, high = statistics.range
         trained = architecture.entry if isinstance(architecture, CatalogNet) else architecture
-        # Pixels below 0 have been normalised before.
+        # Pixels below 0 were normalised before they came here.
         if not isinstance(trained, BackboneNet | Entry) or self.weights is None or low < 0:
             return statistics.center, statistics.std
         own = [np.asarray(values) * white_of(high) for values in (trained.mean, trained.std)]
@@ -220,9 +220,8 @@ def recipe_of(parameters: SimpleNamespace) -> NetworkRecipe:
     if changed:
         told = ", ".join(f"{name}={settings[name]!r}" for name in changed)
         raise ValueError(
-            f"{told}: {'these are' if len(changed) > 1 else 'this is'} for networks of conv blocks, and does nothing "
-            f"beside architecture={parameters.architecture!r}; leave "
-            f"{'them at their defaults' if len(changed) > 1 else 'it at its default'}, or use architecture=None."
+            f"{told} beside architecture={parameters.architecture!r}: parameters of conv blocks do nothing in another "
+            f"network; leave them at their defaults, or use architecture=None."
         )
     return NetworkRecipe(parameters.architecture, parameters.weights, parameters.standardize, parameters.dropout)
 
@@ -278,14 +277,14 @@ def fitted_estimator(estimator: Any, parameter: str) -> Any:
 
 
 def fitted_steps(estimator: Any) -> list[tuple[str, Any]]:
-    """What an estimator does with X, one after the other, with the names that pipelines give.
+    """The steps that an estimator applies to X, in order, with the names that pipelines give them.
 
-    Searches, pipelines and frozen estimators are opened, in whatever order they are nested, down to what they end in.
+    Searches, pipelines and frozen estimators are opened, however they are nested, down to the last estimator.
 
     Raises
     ------
     NotFittedError
-        Where a search has no best estimator yet. All else may be unfitted.
+        Where a search has no best estimator yet. Other estimators may be unfitted.
     """
     steps: list[tuple[str, Any]] = []
     name = ""
@@ -334,7 +333,7 @@ class PicklesNetwork:
             )
             self.device_ = "cpu"
         double = any(value.dtype == np.float64 for value in weights.values())
-        with torch.inference_mode(False):  # the caller's, whose tensors could never be trained
+        with torch.inference_mode(False):  # tensors made in inference mode could never be trained
             network = blank_network(self.plan_, self.image_shape_, double=double)
             network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
         self.module_ = network.to(self.device_).eval()

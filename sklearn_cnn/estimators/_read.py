@@ -31,7 +31,7 @@ Parameters = SimpleNamespace
 
 
 def parameters_of(estimator: Any) -> Parameters:
-    """Take down the parameters of an estimator. A subclass may have made parameters of its own out of ours."""
+    """Copy the parameters of an estimator. A subclass may set some of ours without having them as parameters."""
     names = dict.fromkeys([*estimator._parameter_constraints, *estimator.get_params(deep=False)])
     return Parameters(**{name: getattr(estimator, name) for name in names}, estimator=type(estimator))
 
@@ -190,7 +190,7 @@ def _read_images(parameters: Parameters, data: Data, reading: Any) -> tuple[Imag
     if reading is None:
         images = read_images(data.X, image_shape=parameters.image_shape, channels=parameters.channels, name=name)
         return images, remembered(data.X, images)
-    # scikit-learn compares the names of columns with the attributes of an estimator; this one has nothing else.
+    # scikit-learn compares names of columns with attributes of an estimator, so it gets one that has only these.
     return read_again(type(name, (), dict(reading))(), data.X), dict(reading)
 
 

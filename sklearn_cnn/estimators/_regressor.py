@@ -59,7 +59,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     global_pooling : {"avg", "max"} or None, default=None
         Reduces every map to one number after the last block.
     activation : {"relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"}, default="relu"
-        Function behind every convolution and hidden dense layer.
+        Function after every convolution and hidden dense layer.
     normalization : {"batch"} or None, default="batch"
         Batch normalisation in the conv blocks [1]_. Batches then need two images at least where a map
         has one value.
@@ -71,15 +71,15 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     architecture : str, callable or None, default=None
         A whole network in place of the conv blocks: the name of a classic one, see
         `list_architectures`; ``"torchvision:NAME"`` or ``"timm:NAME"``, with a head of ours; or a callable
-        ``(image_shape, n_outputs) -> torch.nn.Module``. All parameters above are then unused, but for
-        `dropout` in AlexNet, VGG, Inception and the networks of torchvision and timm.
+        ``(image_shape, n_outputs) -> torch.nn.Module``. The parameters above must then be left at their
+        defaults, but for `dropout`, which AlexNet, VGG, Inception and the networks of torchvision and timm have.
     weights : str, path-like, estimator or None, default=None
         What the network starts from: a ``.safetensors``, ``.pth`` or ``.pt`` file of weights; ``"default"``,
         those that torchvision or timm offer for download; or a fitted estimator of this package (for
         searches and ``clone`` inside a `sklearn.frozen.FrozenEstimator`). The output layer is drawn anew.
         None draws all at random.
     trainable_blocks : int or "all", default="all"
-        How many of the last blocks are trained, beside the head (all that comes behind the last map). The
+        How many of the last blocks are trained, beside the head (all that comes after the last map). The
         others keep their weights and batch statistics. With 0 they are run once, and the head is trained
         on their features; only an augmenter, whose images differ in every epoch, has them run in each.
     backbone_lr : float or None, default=None
@@ -415,4 +415,5 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         ndarray of shape (n,), or (n, n_outputs) for several outputs
             Predictions in the unit of `y`, as float64.
         """
-        return self.task_.decode(self._outputs(X))
+        outputs = self._outputs(X)
+        return self.task_.decode(outputs)

@@ -1,4 +1,4 @@
-"""What tells one fit from another, in words and digests: a checkpoint is for one of them."""
+"""The identity of a fit, in words and digests: a checkpoint belongs to one fit."""
 
 import functools
 import hashlib
@@ -22,9 +22,9 @@ from sklearn_cnn.estimators._task import Task
 from sklearn_cnn.images._source import ImageSource
 
 _NO_MATTER = ("checkpoint", "device", "random_state", "verbose", "warm_start", "weights")
-"""Parameters that change no result, or that are told otherwise."""
+"""Parameters that change no result, or that are described in another way."""
 
-_DIGITS = 16  # of digests: 64 bits, enough for what is not made up
+_DIGITS = 16  # hexadecimal digits of a digest: 64 bits suffice, since nobody forges these
 
 
 def describe_run(
@@ -35,7 +35,7 @@ def describe_run(
     sample: Sample,
     held_out: Sample | None,
 ) -> dict[str, str]:
-    """Say whose fit this is.
+    """Describe a fit, so that another one is recognised as another.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def describe_run(
 
 
 def _parameter(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    """A parameter with its text; of an estimator also its own parameters, by the names that scikit-learn gives them."""
+    """A parameter and its text; for an estimator also its own parameters, under scikit-learn's names."""
     if not isinstance(value, BaseEstimator):
         yield name, _text(value, name)
         return
@@ -96,14 +96,14 @@ def _sample(sample: Sample, suffix: str) -> dict[str, str]:
 
 
 def _random_state(random_state: Any, seed: int) -> str:
-    # Without one the seed is that of the file: a script that is started again shall go on.
+    # Without a random_state the seed is that of the file, so that a script that is started again goes on.
     if random_state is None or isinstance(random_state, Integral):
         return _text(random_state, "random_state")
     return f"a generator that gave {seed}"
 
 
 def _weights(weights: Any) -> str:
-    """First weights by what they are: a file may change, or move."""
+    """First weights by their content, since a file may change or move."""
     if isinstance(weights, BaseEstimator):
         state = fitted_estimator(weights, "weights").module_.state_dict()
         return f"{type(weights).__name__} with weights {_digest(value.cpu().numpy() for value in state.values())}"
@@ -114,7 +114,7 @@ def _weights(weights: Any) -> str:
 
 
 def _images(images: ImageSource) -> str:
-    # The pixels are those without the random steps, which so have to tell of themselves and of their place.
+    # The digest is of pixels without the random steps, so these are described too, in their order.
     steps = "".join(f", then {_step(step)}" for step in images.recipe)
     return f"{images.dtype} {images.shape} {_digest(batch.numpy() for _, batch in images.batches())}{steps}"
 
@@ -122,7 +122,7 @@ def _images(images: ImageSource) -> str:
 def _step(step: Any) -> str:
     if not step.random:
         return type(step).__name__
-    # Where the fit draws, the seed of the one draw that NumPy sees does not matter.
+    # A step that draws from the seed of the fit has a seed for NumPy only, which does not matter here.
     return repr(replace(step, seed=0) if step.seed_of_fit else step)
 
 
@@ -138,7 +138,7 @@ def _digest(arrays: Iterable[NDArray[Any]]) -> str:
 
 
 def _text(value: Any, name: str) -> str:
-    """A value in words that are the same in every process, and no others for what is equal: a list is a tuple here."""
+    """A text that is the same in every process, and the same for equal values: a list counts as a tuple."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, float) and value.is_integer():
@@ -164,7 +164,7 @@ def _text(value: Any, name: str) -> str:
 
 
 def _function(value: Any, name: str) -> str:
-    """A function or class by its name and source; what it calls is not looked at."""
+    """A function or class by its name and source; the functions that it calls are not looked at."""
     if "<" in value.__qualname__ or inspect.ismethod(value):
         raise TypeError(
             f"checkpoint tells fits apart by their parameters, and {name} has {_name(value)}, which may be another one "

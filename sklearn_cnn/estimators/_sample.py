@@ -80,7 +80,7 @@ def warn_of_another_range(
     """
     (low, high), ratio = now, 16
     brighter = fitted[1] <= 1 < high and high >= ratio * fitted[1] > 0
-    # A dark image is nothing to warn of: its values must also be such as no dark image of that range has.
+    # Dark images are usual. So the values must also be fractions or negative, which dark images of that range are not.
     scaled = fractions and high <= 1 < fitted[1]
     darker = fitted[0] >= 0 and fitted[1] >= ratio * high > 0 and (scaled or low < 0)
     if brighter or darker:

@@ -98,7 +98,7 @@ def _share_out(
     """Share a number out in proportion to counts, none above what is available, by largest remainders."""
     exact = total * counts / counts.sum()
     quota = np.minimum(np.floor(exact).astype(np.intp), available)
-    # Ties between remainders are broken by chance: by order they would always favour the first classes.
+    # Ties between remainders are broken at random, since an order would always favour the first classes.
     for index in np.lexsort((rng.random(len(counts)), -(exact - np.floor(exact)))):
         if quota.sum() < total and quota[index] < available[index]:
             quota[index] += 1

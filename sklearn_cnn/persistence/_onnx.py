@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -230,9 +231,14 @@ def _describe(model: Any, estimator: Any) -> None:
     task = "features" if isinstance(estimator, CNNFeatureExtractor) else estimator.task_.name
     facts = {"task": task, "image_shape": asdict(estimator.image_shape_)}
     if isinstance(estimator, CNNClassifier):
-        labels = estimator.classes_
-        facts["classes"] = (labels.astype(str) if labels.dtype.kind in "mM" else labels).tolist()  # dates as text
+        facts["classes"] = _plain_labels(estimator.classes_)
     del model.metadata_props[:]
     for name, fact in facts.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = name, json.dumps(fact, default=str)
+
+
+def _plain_labels(labels: NDArray[Any]) -> list[Any]:
+    """Labels as values that JSON has; dates as text."""
+    plain: list[Any] = (labels.astype(str) if labels.dtype.kind in "mM" else labels).tolist()
+    return plain

@@ -343,7 +343,7 @@ def test_a_plan_says_where_its_network_comes_from_and_which_parameters_count(nam
         ({"architecture": "resnet18"}, 0.01),
         ({"architecture": "lenet5"}, 0.005),
         ({"architecture": "lenet5", "optimizer": "sgd"}, 0.025),
-        ({"architecture": "lenet5", "optimizer": torch.optim.Adagrad}, 0.001),
+        ({"architecture": "lenet5", "optimizer": torch.optim.Adagrad}, 0.0005),
         ({"architecture": "lenet5", "lr": 0.002}, 0.002),
         ({"architecture": lambda shape, n: nn.Sequential(nn.Flatten(), nn.Linear(shape.n_values, n))}, 0.001),
     ],

@@ -523,7 +523,8 @@ def test_no_part_that_is_copied_is_larger_than_what_is_held_at_once(small_device
     assert max(parts) <= 60 and sum(parts) == source.base.size
 
 
-def test_row_23_a_base_that_does_not_fit_a_device_stays_and_its_batches_are_moved(small_device, recipe):
+@pytest.mark.reliability(23)
+def test_a_base_that_does_not_fit_a_device_stays_and_its_batches_are_moved(small_device, recipe):
     source, moved = make(recipe=recipe), {}
     there = source.on(small_device(source.base.nbytes - 1), moved)
     assert there.base is source.base

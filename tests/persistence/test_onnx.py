@@ -313,13 +313,13 @@ def test_the_metadata_has_labels_and_shape_as_json(written):
     "labels", [[3, 5], [1.0, 2.5], [False, True], ["a", "b"]], ids=lambda labels: type(labels[0]).__name__
 )
 def test_labels_of_any_type_become_json(labels):
-    assert json.loads(json.dumps(module._plain(np.array(labels)))) == labels
-    assert module._plain(np.array(labels, dtype=object)) == labels
+    assert json.loads(json.dumps(module._plain_labels(np.array(labels)))) == labels
+    assert module._plain_labels(np.array(labels, dtype=object)) == labels
 
 
 def test_dates_become_text():
     dates = np.array(["2020-01-02", "2021-01-02"], dtype="datetime64[ns]")
-    assert module._plain(dates)[0].startswith("2020-01-02")
+    assert module._plain_labels(dates)[0].startswith("2020-01-02")
 
 
 def test_the_file_tells_nothing_of_the_machine(written):

@@ -71,6 +71,7 @@ def images_among(batch, images):
 # transform.
 
 
+@pytest.mark.reliability(38)
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
 @pytest.mark.parametrize(
     ("shape", "parameters"),
@@ -90,7 +91,7 @@ def images_among(batch, images):
     ],
     ids=str,
 )
-def test_row_38_transform_is_the_identity_bit_for_bit(shape, parameters, dtype):
+def test_transform_is_the_identity_bit_for_bit(shape, parameters, dtype):
     rng = np.random.default_rng(0)
     images = (rng.normal(size=shape) * 10.0 ** rng.integers(-6, 6, shape)).astype(dtype)
     if dtype != np.uint8:
@@ -104,7 +105,8 @@ def test_row_38_transform_is_the_identity_bit_for_bit(shape, parameters, dtype):
     assert np.shares_memory(result, images)
 
 
-def test_row_38_transform_is_the_identity_after_fit_transform_too():
+@pytest.mark.reliability(38)
+def test_transform_is_the_identity_after_fit_transform_too():
     augmenter = ImageAugmenter(**STRONG)
     augmenter.fit_transform(X)
     assert augmenter.transform(X) is X
@@ -162,7 +164,8 @@ def test_without_any_change_the_array_itself_comes_out(parameters, images):
     assert ImageAugmenter(**parameters).fit_transform(images) is images
 
 
-def test_row_38_an_int_repeats_its_draw_and_others_do_not():
+@pytest.mark.reliability(38)
+def test_an_int_repeats_its_draw_and_others_do_not():
     draws = [np.asarray(ImageAugmenter(**STRONG, random_state=seed).fit_transform(X)) for seed in (3, 3, 4)]
     np.testing.assert_array_equal(draws[0], draws[1])
     assert not np.array_equal(draws[0], draws[2])
@@ -171,8 +174,9 @@ def test_row_38_an_int_repeats_its_draw_and_others_do_not():
         np.testing.assert_array_equal(np.asarray(augmenter.fit_transform(X)), draws[0])
 
 
+@pytest.mark.reliability(38)
 @pytest.mark.parametrize("shape", [(20, 36), (20, 6, 6), (20, 6, 6, 3), (20, 1, 6, 6)], ids=str)
-def test_row_38_images_keep_their_number_and_their_place_beside_the_labels(shape):
+def test_images_keep_their_number_and_their_place_beside_the_labels(shape):
     labels = np.arange(20)
     images = np.broadcast_to(labels.reshape(20, *[1] * (len(shape) - 1)), shape).astype(np.float32)
     # An image of one value stays what it is where it is turned and flipped, so that its label can be read off.

@@ -115,6 +115,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.reliability(32)
 @pytest.mark.parametrize(
     ("name", "every_epoch"),
     [
@@ -122,9 +123,7 @@ SETTINGS = {
         *(pytest.param(name, True, marks=pytest.mark.slow) for name in SETTINGS),
     ],
 )
-def test_row_32_a_fit_that_stops_after_any_epoch_ends_bit_equal_to_one_that_does_not(
-    name, every_epoch, tmp_path, saves
-):
+def test_a_fit_that_stops_after_any_epoch_ends_bit_equal_to_one_that_does_not(name, every_epoch, tmp_path, saves):
     def begin(seed=4, **parameters):
         # In a pipeline too the parameters are those of the last step.
         estimator = clone(SETTINGS[name])
@@ -148,7 +147,8 @@ def test_row_32_a_fit_that_stops_after_any_epoch_ends_bit_equal_to_one_that_does
         assert everything(estimator) == expected
 
 
-def test_row_32_stopped_at_every_epoch_in_turn(tmp_path, saves):
+@pytest.mark.reliability(32)
+def test_stopped_at_every_epoch_in_turn(tmp_path, saves):
     expected = everything(small().fit(X, y))
     for _ in range(4):
         saves.crash_after(1)
@@ -157,7 +157,8 @@ def test_row_32_stopped_at_every_epoch_in_turn(tmp_path, saves):
     assert everything(small(checkpoint=tmp_path / "run").fit(X, y)) == expected
 
 
-def test_row_32_the_same_fit_again_trains_no_more(tmp_path, saves, monkeypatch):
+@pytest.mark.reliability(32)
+def test_the_same_fit_again_trains_no_more(tmp_path, saves, monkeypatch):
     clf = small(checkpoint=tmp_path / "run").fit(X, y)
     written = (tmp_path / "run").stat()
     monkeypatch.setattr(ImageNetwork, "forward", None)
@@ -168,7 +169,8 @@ def test_row_32_the_same_fit_again_trains_no_more(tmp_path, saves, monkeypatch):
     assert (after.st_mtime_ns, after.st_ino) == (written.st_mtime_ns, written.st_ino)
 
 
-def test_row_32_a_finished_fit_with_a_frozen_body_runs_no_image_through_it(tmp_path, monkeypatch):
+@pytest.mark.reliability(32)
+def test_a_finished_fit_with_a_frozen_body_runs_no_image_through_it(tmp_path, monkeypatch):
     settings = {"weights": FrozenEstimator(TRAINED), "trainable_blocks": 0, "checkpoint": tmp_path / "run"}
     clf = small(**settings).fit(X, y)
     monkeypatch.setattr(ImageNetwork, "maps", None)
@@ -177,13 +179,15 @@ def test_row_32_a_finished_fit_with_a_frozen_body_runs_no_image_through_it(tmp_p
     np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
 
 
-def test_row_32_without_a_seed_a_finished_fit_is_the_one_in_the_file(tmp_path):
+@pytest.mark.reliability(32)
+def test_without_a_seed_a_finished_fit_is_the_one_in_the_file(tmp_path):
     first, second = (small(random_state=None, checkpoint=tmp_path / "run").fit(X, y) for _ in range(2))
     np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
     assert not np.array_equal(small(random_state=None).fit(X, y).predict_proba(X), first.predict_proba(X))
 
 
-def test_row_32_fits_without_a_seed_cannot_be_told_apart_in_a_folder(tmp_path):
+@pytest.mark.reliability(32)
+def test_fits_without_a_seed_cannot_be_told_apart_in_a_folder(tmp_path):
     clf = small(random_state=None, checkpoint=tmp_path)
     with pytest.raises(ValueError, match=r"is a folder, .* data and seed; set random_state"):
         clf.fit(X, y)
@@ -210,7 +214,8 @@ class StopsAfter:
         pass
 
 
-def test_row_32_a_callback_that_ended_the_training_did_not_end_the_run(tmp_path, saves):
+@pytest.mark.reliability(32)
+def test_a_callback_that_ended_the_training_did_not_end_the_run(tmp_path, saves):
     pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks from version 1.9 on")
     clf = small(checkpoint=tmp_path / "run").set_callbacks(StopsAfter(2)).fit(X, y)
     assert (clf.n_iter_, saves.count) == (2, 2)
@@ -238,8 +243,9 @@ MADE_UP = {
 }
 
 
+@pytest.mark.reliability(32)
 @pytest.mark.parametrize("name", MADE_UP)
-def test_row_32_a_state_that_does_not_fit_is_refused_in_words(name, tmp_path, monkeypatch):
+def test_a_state_that_does_not_fit_is_refused_in_words(name, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         alter(patch, MADE_UP[name])
         small(checkpoint=tmp_path / "run", max_epochs=2).fit(X, y)
@@ -249,7 +255,8 @@ def test_row_32_a_state_that_does_not_fit_is_refused_in_words(name, tmp_path, mo
     assert not hasattr(clf, "classes_")
 
 
-def test_row_32_what_a_state_has_too_much_does_nothing(tmp_path, saves, monkeypatch):
+@pytest.mark.reliability(32)
+def test_what_a_state_has_too_much_does_nothing(tmp_path, saves, monkeypatch):
     settings = {"early_stopping": True, "n_iter_no_change": 4, "lr_schedule": "constant"}
     with monkeypatch.context() as patch:
         alter(patch, lambda state: state["best"].update(n_iter_no_change=0, update=5))
@@ -261,7 +268,8 @@ def test_row_32_what_a_state_has_too_much_does_nothing(tmp_path, saves, monkeypa
     )
 
 
-def test_row_32_another_run_is_an_error_that_names_both_and_the_file_stays(tmp_path):
+@pytest.mark.reliability(32)
+def test_another_run_is_an_error_that_names_both_and_the_file_stays(tmp_path):
     small(checkpoint=tmp_path / "run").fit(X, y)
     before = (tmp_path / "run").read_bytes()
     for clf, images, match in (
@@ -274,6 +282,7 @@ def test_row_32_another_run_is_an_error_that_names_both_and_the_file_stays(tmp_p
     assert (tmp_path / "run").read_bytes() == before
 
 
+@pytest.mark.reliability(32)
 @pytest.mark.parametrize(
     ("parameters", "match"),
     [
@@ -282,19 +291,21 @@ def test_row_32_another_run_is_an_error_that_names_both_and_the_file_stays(tmp_p
     ],
     ids=["warm_start", "skorch_callbacks"],
 )
-def test_row_32_what_a_checkpoint_could_not_go_on_with_is_refused(parameters, match, tmp_path):
+def test_what_a_checkpoint_could_not_go_on_with_is_refused(parameters, match, tmp_path):
     clf = small(checkpoint=tmp_path / "run", **parameters)
     with pytest.raises(ValueError, match=match):
         clf.fit(X, y)
     assert not os.listdir(tmp_path)
 
 
-def test_row_32_partial_fit_neither_reads_nor_writes_it(tmp_path):
+@pytest.mark.reliability(32)
+def test_partial_fit_neither_reads_nor_writes_it(tmp_path):
     small(checkpoint=tmp_path / "run").partial_fit(X, y, classes=range(4))
     assert not os.listdir(tmp_path)
 
 
-def test_row_32_a_network_that_broke_is_not_saved(tmp_path):
+@pytest.mark.reliability(32)
+def test_a_network_that_broke_is_not_saved(tmp_path):
     clf = small(
         checkpoint=tmp_path / "run", batch_size=120, optimizer="sgd", lr=1e38, lr_schedule="constant", weight_decay=1e38
     )
@@ -306,8 +317,9 @@ def test_row_32_a_network_that_broke_is_not_saved(tmp_path):
 # Row 31.
 
 
+@pytest.mark.reliability(31)
 @pytest.mark.parametrize("call", ["disk", "fsync", "Ctrl-C"])
-def test_row_31_a_disk_that_fills_up_leaves_the_last_epoch_to_go_on_from(call, tmp_path, saves, monkeypatch):
+def test_a_disk_that_fills_up_leaves_the_last_epoch_to_go_on_from(call, tmp_path, saves, monkeypatch):
     def fail(*args):
         raise KeyboardInterrupt if call == "Ctrl-C" else OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -389,9 +401,10 @@ def run(script, *arguments, limit=300):
     return done.stdout
 
 
+@pytest.mark.reliability(32)
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no fork")
 @pytest.mark.parametrize(("n_kills", "n_midway"), [(5, 1), pytest.param(50, 21, marks=pytest.mark.slow)])
-def test_row_32_fits_that_are_killed_at_random_moments_end_bit_equal(n_kills, n_midway, tmp_path):
+def test_fits_that_are_killed_at_random_moments_end_bit_equal(n_kills, n_midway, tmp_path):
     # Some are killed before the first epoch is over, or after the last.
     assert int(run(KILLED, tmp_path, n_kills)) >= n_midway
 
@@ -409,7 +422,8 @@ def epochs_in(path):
     return 5 if over else done
 
 
-def test_row_32_in_a_search_every_fit_has_a_file_of_its_own(tmp_path, saves):
+@pytest.mark.reliability(32)
+def test_in_a_search_every_fit_has_a_file_of_its_own(tmp_path, saves):
     search = GridSearchCV(small(checkpoint=tmp_path), GRID, cv=2).fit(X, y)
     assert len(os.listdir(tmp_path)) == 3 * 2 + 1  # and the refit
     assert saves.count == 7 * 5
@@ -420,7 +434,8 @@ def test_row_32_in_a_search_every_fit_has_a_file_of_its_own(tmp_path, saves):
     assert everything(again.best_estimator_) == everything(search.best_estimator_)
 
 
-def test_row_32_one_file_for_all_fits_of_a_search_is_refused_by_all_but_the_first(tmp_path):
+@pytest.mark.reliability(32)
+def test_one_file_for_all_fits_of_a_search_is_refused_by_all_but_the_first(tmp_path):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         scores = cross_val_score(small(checkpoint=tmp_path / "run"), X, y, cv=3)
@@ -457,8 +472,9 @@ except Exception as error:
 """
 
 
+@pytest.mark.reliability(25)
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
-def test_row_25_a_killed_worker_ends_a_search_and_the_next_repeats_only_what_was_not_finished(tmp_path, saves):
+def test_a_killed_worker_ends_a_search_and_the_next_repeats_only_what_was_not_finished(tmp_path, saves):
     assert run(SEARCH, tmp_path, limit=120).split() == ["TerminatedWorkerError", "True", "False"]
     n_before = sum(epochs_in(path) for path in tmp_path.glob("*.checkpoint"))
     assert 0 < n_before < 7 * 5

@@ -157,13 +157,15 @@ def names(error, path):
     return str(path) in str(error) or repr(str(path)) in str(error)
 
 
-def test_row_40_more_than_forty_broken_files_are_tried_within_the_limits_of_pillow():
+@pytest.mark.reliability(40)
+def test_more_than_forty_broken_files_are_tried_within_the_limits_of_pillow():
     assert len(BROKEN) >= 40
     assert LIMITS == (89_478_485, False)
 
 
+@pytest.mark.reliability(40)
 @pytest.mark.parametrize("name", BROKEN)
-def test_row_40_a_broken_file_is_named_by_the_reader_and_the_limits_of_pillow_stay(name, good):
+def test_a_broken_file_is_named_by_the_reader_and_the_limits_of_pillow_stay(name, good):
     path = make(name, good[0].parent)
     entries = [*good, path]
     for reader in (ImageReader(size=8), ImageReader(size=8, mode="L", resize="crop", n_jobs=2)):
@@ -176,8 +178,9 @@ def test_row_40_a_broken_file_is_named_by_the_reader_and_the_limits_of_pillow_st
     assert (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES) == LIMITS
 
 
+@pytest.mark.reliability(40)
 @pytest.mark.parametrize("name", BROKEN)
-def test_row_40_a_broken_file_is_named_by_a_lazy_reader_when_it_is_used(name, good):
+def test_a_broken_file_is_named_by_a_lazy_reader_when_it_is_used(name, good):
     path = make(name, good[0].parent)
     source = ImageReader(size=8, lazy=True).fit_transform([*good, path])
     assert np.asarray(source[:3]).shape == (3, 8, 8, 3)
@@ -186,9 +189,10 @@ def test_row_40_a_broken_file_is_named_by_a_lazy_reader_when_it_is_used(name, go
     assert names(info.value, path)
 
 
+@pytest.mark.reliability(40)
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("name", ["cut at 0.5.png", "text.png", "bomb.png", "float.tif", "missing.png", "folder.png"])
-def test_row_40_a_broken_file_is_named_by_the_fit_of_a_pipeline(name, lazy, good):
+def test_a_broken_file_is_named_by_the_fit_of_a_pipeline(name, lazy, good):
     path = make(name, good[0].parent)
     pipe = make_pipeline(ImageReader(size=8, lazy=lazy), small())
     with pytest.raises((OSError, ValueError)) as info:
@@ -197,8 +201,9 @@ def test_row_40_a_broken_file_is_named_by_the_fit_of_a_pipeline(name, lazy, good
     assert not hasattr(pipe[-1], "module_")
 
 
+@pytest.mark.reliability(40)
 @pytest.mark.parametrize("name", BROKEN)
-def test_row_40_a_broken_file_is_left_out_of_a_folder_by_skip(name, good):
+def test_a_broken_file_is_left_out_of_a_folder_by_skip(name, good):
     folder = good[0].parent
     path = make(name, folder)
     if not path.is_symlink() and not path.is_file():
@@ -210,7 +215,8 @@ def test_row_40_a_broken_file_is_left_out_of_a_folder_by_skip(name, good):
     assert found.filenames.tolist() == [str(path) for path in good]
 
 
-def test_row_40_all_broken_files_together_are_left_out_and_counted(good):
+@pytest.mark.reliability(40)
+def test_all_broken_files_together_are_left_out_and_counted(good):
     folder = good[0].parent
     for name in CONTENTS:
         make(name, folder)
@@ -222,22 +228,25 @@ def test_row_40_all_broken_files_together_are_left_out_and_counted(good):
     assert network.predict(found.filenames).shape == (3,)
 
 
+@pytest.mark.reliability(40)
 @pytest.mark.parametrize("name", ["bomb.png", "largest bomb.png", "bomb.gif"])
-def test_row_40_a_bomb_says_so(name, tmp_path):
+def test_a_bomb_says_so(name, tmp_path):
     with pytest.raises(ValueError, match=r"DecompressionBomb.*exceeds limit"):
         ImageReader(size=8).fit_transform([make(name, tmp_path)])
 
 
+@pytest.mark.reliability(40)
 @pytest.mark.parametrize("lazy", [False, True])
-def test_row_40_a_limit_that_the_user_sets_is_kept_to(lazy, good, monkeypatch):
+def test_a_limit_that_the_user_sets_is_kept_to(lazy, good, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(ValueError, match="exceeds limit") as info:
         np.asarray(ImageReader(size=8, lazy=lazy).fit_transform(good))
     assert names(info.value, good[0])
 
 
+@pytest.mark.reliability(40)
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every file")
-def test_row_40_a_file_that_may_not_be_read_is_named_and_left_out(good):
+def test_a_file_that_may_not_be_read_is_named_and_left_out(good):
     good[1].chmod(0)
     with pytest.raises(PermissionError) as info:
         ImageReader(size=8).fit_transform(good)
@@ -246,7 +255,8 @@ def test_row_40_a_file_that_may_not_be_read_is_named_and_left_out(good):
         assert len(load_image_folder(good[0].parent.parent, on_error="skip").filenames) == 2
 
 
-def test_row_40_a_file_that_may_not_be_opened_is_named_and_left_out(good, monkeypatch):
+@pytest.mark.reliability(40)
+def test_a_file_that_may_not_be_opened_is_named_and_left_out(good, monkeypatch):
     """The same for root."""
     opened = Image.open
 
@@ -263,6 +273,7 @@ def test_row_40_a_file_that_may_not_be_opened_is_named_and_left_out(good, monkey
         assert len(load_image_folder(good[0].parent.parent, on_error="skip").filenames) == 2
 
 
+@pytest.mark.reliability(40)
 @pytest.mark.parametrize(
     "error",
     [
@@ -285,7 +296,7 @@ def test_row_40_a_file_that_may_not_be_opened_is_named_and_left_out(good, monkey
     ids=lambda error: type(error).__name__,
 )
 @pytest.mark.parametrize("step", ["open", "load"])
-def test_row_40_whatever_a_decoder_stumbles_over_names_the_file_and_is_left_out(error, step, good, monkeypatch):
+def test_whatever_a_decoder_stumbles_over_names_the_file_and_is_left_out(error, step, good, monkeypatch):
     def stumble(*args, **kwargs):
         raise error
 
@@ -300,8 +311,9 @@ def test_row_40_whatever_a_decoder_stumbles_over_names_the_file_and_is_left_out(
         assert len(load_image_folder(images.parent, on_error="skip").filenames) == 3
 
 
+@pytest.mark.reliability(40)
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_row_40_an_interrupt_is_no_broken_file(error, good, monkeypatch):
+def test_an_interrupt_is_no_broken_file(error, good, monkeypatch):
     def interrupt(*args):
         raise error
 
@@ -368,8 +380,9 @@ def odd(request, tmp_path):
     return path
 
 
+@pytest.mark.reliability(40)
 @pytest.mark.parametrize("odd", ODD, indirect=True)
-def test_row_40_an_odd_file_is_read(odd):
+def test_an_odd_file_is_read(odd):
     assert ImageReader().fit_transform([odd]).shape == (1, 24, 32, 3)
     eager = ImageReader(size=8).fit_transform([odd])
     assert eager.shape == (1, 8, 8, 3)
@@ -377,8 +390,9 @@ def test_row_40_an_odd_file_is_read(odd):
     assert len(np.unique(eager)) > 1
 
 
+@pytest.mark.reliability(40)
 @pytest.mark.parametrize("odd", ODD, indirect=True)
-def test_row_40_an_odd_file_stays_in_its_folder(odd):
+def test_an_odd_file_stays_in_its_folder(odd):
     with warnings.catch_warnings(record=True) as record:
         warnings.simplefilter("always")
         found = load_image_folder(odd.parent.parent, extensions=None, on_error="skip")
@@ -386,12 +400,14 @@ def test_row_40_an_odd_file_stays_in_its_folder(odd):
     assert not [warning for warning in record if "left out" in str(warning.message)]
 
 
+@pytest.mark.reliability(40)
 @pytest.mark.parametrize("odd", ["turned.png", "turned.tif", "more behind.png", "end missing.png"], indirect=True)
-def test_row_40_the_pixels_of_an_odd_file_are_those_of_the_picture(odd):
+def test_the_pixels_of_an_odd_file_are_those_of_the_picture(odd):
     np.testing.assert_array_equal(ImageReader().fit_transform([odd])[0], PIXELS)
 
 
-def test_row_40_odd_files_train_a_network_together(tmp_path):
+@pytest.mark.reliability(40)
+def test_odd_files_train_a_network_together(tmp_path):
     for name, content in ODD.items():
         (tmp_path / name).write_bytes(content)
     paths = sorted(Path(tmp_path).iterdir())

@@ -93,8 +93,9 @@ print("done")
 """
 
 
+@pytest.mark.reliability(26)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
-def test_row_26_a_child_that_was_forked_after_threads_fits_and_predicts():
+def test_a_child_that_was_forked_after_threads_fits_and_predicts():
     with subprocess.Popen(
         [sys.executable, "-c", PARENT],
         env={**os.environ, "PYTHONPATH": str(Path(sklearn_cnn.__file__).parents[1])},

@@ -52,7 +52,7 @@ def digest(estimator):
 
 BASE, READ, FIT = "sklearn_cnn.estimators._base", "sklearn_cnn.estimators._read", "sklearn_cnn.estimators._fit"
 POINTS = {
-    "images read": f"{READ}.read_images",
+    "images read": f"{READ}._read_images",
     "targets read": f"{READ}.Sample",
     "pixels surveyed": f"{FIT}.survey",
     "network built": "sklearn_cnn.estimators._network.build_network",
@@ -87,6 +87,7 @@ def ctrl_c_after(target):
         yield
 
 
+@pytest.mark.reliability(21)
 @pytest.mark.parametrize(
     ("kind", "way"),
     [
@@ -96,7 +97,7 @@ def ctrl_c_after(target):
     ],
 )
 @pytest.mark.parametrize("point", POINTS)
-def test_row_21_ctrl_c_leaves_the_fit_and_the_estimator_as_it_was(point, way, kind):
+def test_ctrl_c_leaves_the_fit_and_the_estimator_as_it_was(point, way, kind):
     if way == "partial_fit" and point == "validated":
         point = "trained"  # it holds no validation images
     settings = {"skorch_callbacks": [EndsEpochs()], "early_stopping": True, "warm_start": way == "warm_start"}
@@ -122,8 +123,9 @@ class Interrupts:
         signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.reliability(21)
 @pytest.mark.parametrize("point", [point for point in POINTS if POINTS[point]])
-def test_row_21_ctrl_c_that_python_ignores_ends_the_fit_at_the_next_step(point, monkeypatch):
+def test_ctrl_c_that_python_ignores_ends_the_fit_at_the_next_step(point, monkeypatch):
     ignored, real = [], pkgutil.resolve_name(POINTS[point])
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: ignored.append(unraisable.exc_type))
     clf = small(skorch_callbacks=[EndsEpochs()], early_stopping=True)
@@ -142,8 +144,9 @@ def test_row_21_ctrl_c_that_python_ignores_ends_the_fit_at_the_next_step(point, 
     assert vars(clf) == before
 
 
+@pytest.mark.reliability(21)
 @pytest.mark.parametrize("target", [f"{BASE}.read_again", POINTS["forward"], f"{BASE}.check_range"])
-def test_row_21_ctrl_c_in_predict_leaves_an_estimator_that_predicts(target):
+def test_ctrl_c_in_predict_leaves_an_estimator_that_predicts(target):
     clf = small().fit(X, y)
     expected = clf.predict_proba(X)
     with ctrl_c_after(target), pytest.raises(KeyboardInterrupt):
@@ -151,7 +154,8 @@ def test_row_21_ctrl_c_in_predict_leaves_an_estimator_that_predicts(target):
     np.testing.assert_array_equal(clf.predict_proba(X), expected)
 
 
-def test_row_21_ctrl_c_leaves_a_feature_extractor_as_it_was():
+@pytest.mark.reliability(21)
+def test_ctrl_c_leaves_a_feature_extractor_as_it_was():
     extractor = CNNFeatureExtractor(small().fit(X, y)).fit(X)
     for estimator in (extractor, CNNFeatureExtractor(extractor.architecture)):
         before = dict(vars(estimator))
@@ -164,7 +168,8 @@ def test_row_21_ctrl_c_leaves_a_feature_extractor_as_it_was():
             assert vars(estimator) == before
 
 
-def test_row_21_early_stopping_of_skorch_ends_a_fit_and_ctrl_c_beside_it_leaves_one():
+@pytest.mark.reliability(21)
+def test_early_stopping_of_skorch_ends_a_fit_and_ctrl_c_beside_it_leaves_one():
     stops = EarlyStopping(monitor="train_loss", patience=2, threshold=1e9, threshold_mode="abs", sink=lambda text: None)
     clf = small(max_epochs=50, skorch_callbacks=[stops, EndsEpochs()])
     with ctrl_c_after(POINTS["epoch ended"]), pytest.raises(KeyboardInterrupt):
@@ -173,7 +178,8 @@ def test_row_21_early_stopping_of_skorch_ends_a_fit_and_ctrl_c_beside_it_leaves_
     assert 1 < clf.fit(X, y).n_iter_ < 50
 
 
-def test_row_21_ctrl_c_stops_a_search_at_once(monkeypatch):
+@pytest.mark.reliability(21)
+def test_ctrl_c_stops_a_search_at_once(monkeypatch):
     fits, train = [], _fit.train
 
     def second_is_interrupted(*args, **kwargs):
@@ -254,8 +260,9 @@ def wait_for(condition, seconds):
     return condition()
 
 
+@pytest.mark.reliability(21)
 @posix
-def test_row_21_ctrl_c_ends_a_search_in_two_processes_and_leaves_no_worker(tmp_path):
+def test_ctrl_c_ends_a_search_in_two_processes_and_leaves_no_worker(tmp_path):
     process = run(SEARCH, tmp_path, start_new_session=True)
     try:
         assert wait_for(lambda: len(os.listdir(tmp_path)) == 2, 120), "no two workers began"
@@ -308,8 +315,9 @@ print(number)
 """
 
 
+@pytest.mark.reliability(21)
 @posix
-def test_row_21_a_second_ctrl_c_finds_no_gap():
+def test_a_second_ctrl_c_finds_no_gap():
     """It comes at every call and return there is after the first; in libraries it leaves locks and settings behind."""
     assert int(output_of(SECOND)) > 10
 
@@ -345,6 +353,7 @@ for number in range(12):
 """
 
 
+@pytest.mark.reliability(21)
 @posix
-def test_row_21_ctrl_c_at_random_moments_and_the_next_fit_is_what_it_would_have_been():
+def test_ctrl_c_at_random_moments_and_the_next_fit_is_what_it_would_have_been():
     assert output_of(RANDOM_MOMENTS).split() == ["interrupted"] * 12

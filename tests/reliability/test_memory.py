@@ -41,7 +41,8 @@ def run(script, n_images):
     return list(map(int, done.stdout.split()))
 
 
-def test_row_24_neither_fit_nor_predict_copies_images_of_bytes():
+@pytest.mark.reliability(24)
+def test_neither_fit_nor_predict_copies_images_of_bytes():
     n_images = 50_000
     before, after_fit, after_predict = run(FIT, n_images)
     size = n_images * 64 * 64 / 2**20
@@ -65,7 +66,8 @@ print(max(run(method, n) for method in methods), *(run(method, 10 * n) for metho
 """
 
 
-def test_row_24_the_memory_of_a_prediction_does_not_grow_with_the_number_of_images():
+@pytest.mark.reliability(24)
+def test_the_memory_of_a_prediction_does_not_grow_with_the_number_of_images():
     few, classes, numbers, features = run(PREDICT, 4_096)  # the largest batch
     # Nine times as many images would be 576 MB in float32.
     assert max(classes, numbers, features) - few < 100, f"{few} MB, and {classes}, {numbers}, {features} MB for more"

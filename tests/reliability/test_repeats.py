@@ -54,8 +54,9 @@ for n_threads, estimator in (
 """
 
 
+@pytest.mark.reliability(27)
 @pytest.mark.parametrize("n_processes", [2, pytest.param(5, marks=pytest.mark.slow)])
-def test_row_27_a_seed_gives_the_same_bits_in_every_process(n_processes):
+def test_a_seed_gives_the_same_bits_in_every_process(n_processes):
     environment = {**os.environ, "PYTHONPATH": str(Path(sklearn_cnn.__file__).parents[1])}
     command = [sys.executable, "-c", SEEDED]
     runs = [
@@ -69,8 +70,9 @@ def test_row_27_a_seed_gives_the_same_bits_in_every_process(n_processes):
 # Row 28.
 
 
+@pytest.mark.reliability(28)
 @pytest.mark.parametrize("n_threads", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_row_28_one_job_or_two_find_the_same_with_pinned_threads(n_threads, monkeypatch):
+def test_one_job_or_two_find_the_same_with_pinned_threads(n_threads, monkeypatch):
     grid = {"kernel_size": [1, 3], "filters": [(4,), (8,)]}
     searches = []
     before = torch.get_num_threads()
@@ -130,12 +132,13 @@ def by_joblib(estimator):
     return joblib.load(file)
 
 
+@pytest.mark.reliability(39)
 @pytest.mark.parametrize(
     "duplicated",
     [lambda estimator: pickle.loads(pickle.dumps(estimator)), by_joblib, copy.deepcopy, copy.copy],
     ids=["pickle", "joblib", "deepcopy", "copy"],
 )
-def test_row_39_a_copy_of_a_fitted_estimator_answers_the_same(duplicated, fitted):
+def test_a_copy_of_a_fitted_estimator_answers_the_same(duplicated, fitted):
     expected = answers(fitted)
     duplicate = duplicated(fitted)
     for answer, own in zip(answers(duplicate), expected, strict=True):
@@ -148,8 +151,9 @@ def test_row_39_a_copy_of_a_fitted_estimator_answers_the_same(duplicated, fitted
             np.testing.assert_array_equal(answer, own)
 
 
+@pytest.mark.reliability(39)
 @pytest.mark.parametrize("kind", KINDS)
-def test_row_39_a_clone_is_not_fitted_and_fits_to_the_same(kind):
+def test_a_clone_is_not_fitted_and_fits_to_the_same(kind):
     estimator, target = KINDS[kind]
     fitted = clone(estimator).fit(X, target)
     twin = clone(fitted)
@@ -158,7 +162,8 @@ def test_row_39_a_clone_is_not_fitted_and_fits_to_the_same(kind):
         np.testing.assert_array_equal(answer, own)
 
 
-def test_row_39_a_pickle_names_nothing_of_torch_or_skorch(fitted):
+@pytest.mark.reliability(39)
+def test_a_pickle_names_nothing_of_torch_or_skorch(fitted):
     """So none of it is a tensor, on whatever device."""
     # Protocol 2 writes the name of every class and function as one opcode.
     opcodes = pickletools.genops(pickle.dumps(fitted, protocol=2))

@@ -143,9 +143,10 @@ print(points + len(written) - 1)
 """
 
 
+@pytest.mark.reliability(31)
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no fork")
 @pytest.mark.parametrize(("step", "n"), [(6, 10), pytest.param(1, 50, marks=pytest.mark.slow)])
-def test_row_31_killed_at_any_point_of_writing_the_earlier_file_or_the_new_one_is_there(step, n, tmp_path):
+def test_killed_at_any_point_of_writing_the_earlier_file_or_the_new_one_is_there(step, n, tmp_path):
     (tmp_path / "model").write_bytes(b"earlier")
     environment = {**os.environ, "PYTHONPATH": str(Path(sklearn_cnn.__file__).parents[1])}
     done = subprocess.run(
@@ -176,8 +177,9 @@ class FullDisk:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.reliability(31)
 @pytest.mark.parametrize("call", ["open", "fsync", "replace", "disk", "Ctrl-C"])
-def test_row_31_a_failure_leaves_the_earlier_file_and_nothing_else(call, tmp_path, monkeypatch):
+def test_a_failure_leaves_the_earlier_file_and_nothing_else(call, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         if call == "Ctrl-C":
             raise KeyboardInterrupt
@@ -197,7 +199,8 @@ def test_row_31_a_failure_leaves_the_earlier_file_and_nothing_else(call, tmp_pat
     assert os.listdir(tmp_path) == ["model"]
 
 
-def test_row_31_the_content_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
+@pytest.mark.reliability(31)
+def test_the_content_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
     order = []
     for name in ("fsync", "replace"):
         real = getattr(os, name)
@@ -206,7 +209,8 @@ def test_row_31_the_content_is_on_the_disk_before_the_name_is(tmp_path, monkeypa
     assert order == (["fsync", "replace"] if os.name == "nt" else ["fsync", "replace", "fsync"])
 
 
-def test_row_31_places_that_cannot_be_written_are_errors_in_words(tmp_path):
+@pytest.mark.reliability(31)
+def test_places_that_cannot_be_written_are_errors_in_words(tmp_path):
     normalizer = ImageNormalizer().fit(X)
     with pytest.raises(IsADirectoryError, match="is a folder; give the name of a file"):
         save_model(normalizer, tmp_path)
@@ -218,8 +222,9 @@ def test_row_31_places_that_cannot_be_written_are_errors_in_words(tmp_path):
     assert (tmp_path / "file").read_bytes() == b"earlier"
 
 
+@pytest.mark.reliability(31)
 @pytest.mark.skipif(os.name == "nt", reason="pipes and lengths of names of POSIX")
-def test_row_31_a_pipe_is_left_alone_and_a_name_may_be_as_long_as_any(tmp_path):
+def test_a_pipe_is_left_alone_and_a_name_may_be_as_long_as_any(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="is no plain file"):
         save_model(ImageNormalizer().fit(X), tmp_path / "pipe")
@@ -227,8 +232,9 @@ def test_row_31_a_pipe_is_left_alone_and_a_name_may_be_as_long_as_any(tmp_path):
     save_model(ImageNormalizer().fit(X), tmp_path / ("a" * 255))
 
 
+@pytest.mark.reliability(31)
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="an administrator may write everywhere")
-def test_row_31_a_folder_without_permission_is_an_error_in_words(tmp_path):
+def test_a_folder_without_permission_is_an_error_in_words(tmp_path):
     (tmp_path / "model").write_bytes(b"earlier")
     tmp_path.chmod(0o500)
     try:
@@ -407,7 +413,8 @@ def _npy(content):
     return file.getvalue()
 
 
-def test_row_33_nothing_of_a_malicious_file_runs(saved, loads, tmp_path, monkeypatch):
+@pytest.mark.reliability(33)
+def test_nothing_of_a_malicious_file_runs(saved, loads, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     canary = tmp_path / "canary"
     files = list(payloads(saved, canary))
@@ -424,24 +431,28 @@ def test_row_33_nothing_of_a_malicious_file_runs(saved, loads, tmp_path, monkeyp
     assert set(sys.modules) == before
 
 
+@pytest.mark.reliability(33)
 @pytest.mark.parametrize("content", [b"", b"short", pickle.dumps([1]), b"PK\3\4" + bytes(100)], ids=range(4))
-def test_row_33_a_file_of_another_program_is_told_from_a_damaged_one(content, saved, loads):
+def test_a_file_of_another_program_is_told_from_a_damaged_one(content, saved, loads):
     refused(loads, content, "was not written by save_model. For files of weights use")
 
 
-def test_row_33_a_plain_safetensors_file_is_told_from_a_damaged_one(saved, tmp_path):
+@pytest.mark.reliability(33)
+def test_a_plain_safetensors_file_is_told_from_a_damaged_one(saved, tmp_path):
     safetensors.numpy.save_file({"a": np.zeros(3)}, tmp_path / "a", {"format": "np"})
     with pytest.raises(ModelFileError, match=r"was not written by save_model\. For files of"):
         load_model(tmp_path / "a")
 
 
-def test_row_33_a_network_of_the_web_is_unknown(saved, loads):
+@pytest.mark.reliability(33)
+def test_a_network_of_the_web_is_unknown(saved, loads):
     pytest.importorskip("timm")
     model, entries, numbers = split(saved)
     refused(loads, join(with_backbone(model, "timm:hf-hub:somebody/something"), entries, numbers), "is unknown to timm")
 
 
-def test_row_33_code_in_strings_stays_a_string(saved, loads, tmp_path):
+@pytest.mark.reliability(33)
+def test_code_in_strings_stays_a_string(saved, loads, tmp_path):
     model, entries, numbers = split(saved)
     code = f"__import__('os').mkdir({str(tmp_path / 'canary')!r})"
     label = changed(model, lambda model: estimator_of(model, 1)["fitted"]["history_"][0]["dict"].append([code, code]))
@@ -460,8 +471,9 @@ def is_refused(path):
     return False
 
 
+@pytest.mark.reliability(34)
 @pytest.mark.parametrize("step", [37, pytest.param(1, marks=pytest.mark.slow)])
-def test_row_34_every_truncation_is_refused(step, saved, tmp_path):
+def test_every_truncation_is_refused(step, saved, tmp_path):
     content, path = saved.read_bytes(), tmp_path / "file"
     path.write_bytes(content)
     assert not is_refused(path)
@@ -474,8 +486,9 @@ def test_row_34_every_truncation_is_refused(step, saved, tmp_path):
         assert is_refused(path), length
 
 
+@pytest.mark.reliability(34)
 @pytest.mark.parametrize("n", [500, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_row_34_ten_thousand_changes_of_a_byte_are_refused(n, saved, tmp_path):
+def test_ten_thousand_changes_of_a_byte_are_refused(n, saved, tmp_path):
     content, draw, path = saved.read_bytes(), random.Random(n), tmp_path / "file"
     path.write_bytes(content)
     assert len(content) < 10_000
@@ -493,8 +506,9 @@ def test_row_34_ten_thousand_changes_of_a_byte_are_refused(n, saved, tmp_path):
     assert not is_refused(path)
 
 
+@pytest.mark.reliability(34)
 @pytest.mark.parametrize("more", [b"\0", b"\n", b"{}" + b" " * 6])
-def test_row_34_bytes_before_or_behind_are_refused(more, saved, loads):
+def test_bytes_before_or_behind_are_refused(more, saved, loads):
     content = saved.read_bytes()
     refused(loads, content + more, "damaged or incomplete")
     refused(loads, sign(content + more), "after the header")
@@ -503,15 +517,17 @@ def test_row_34_bytes_before_or_behind_are_refused(more, saved, loads):
     refused(loads, sign(content[: DIGEST.stop] + more + content[DIGEST.stop :]))
 
 
+@pytest.mark.reliability(34)
 @pytest.mark.parametrize("digest", [ZEROS, "f" * 64, ZEROS.replace("0", "A"), "\n" * 64])
-def test_row_34_a_digest_of_another_file_is_refused(digest, saved, loads):
+def test_a_digest_of_another_file_is_refused(digest, saved, loads):
     content = bytearray(saved.read_bytes())
     content[DIGEST] = digest.encode()
     refused(loads, content, "does not match its SHA-256 digest. Copy it again")
 
 
+@pytest.mark.reliability(34)
 @pytest.mark.parametrize("length", [0, 7, -1, 1, 2**31, 2**62])
-def test_row_34_another_length_of_the_header_is_refused(length, saved, loads):
+def test_another_length_of_the_header_is_refused(length, saved, loads):
     model, entries, numbers = split(saved)
     header = dumped({"__metadata__": {"sklearn_cnn": dumped({"sha256": ZEROS, **model})}, **entries})
     refused(loads, with_header(header, numbers, length if length not in (-1, 1) else len(header) + length))
@@ -576,13 +592,14 @@ def signed_nodes(path, n, seed):
             yield join(model, replaced(entries, draw.choice(of_entries), value), numbers)
 
 
+@pytest.mark.reliability(34)
 @pytest.mark.filterwarnings("ignore:the pixels of X go from")
 @pytest.mark.filterwarnings("ignore:.* was fitted on device")
 @pytest.mark.parametrize(
     ("n", "seed"), [(200, 0), pytest.param(10_000, 1, marks=pytest.mark.slow)]
 )  # the larger one takes minutes
 @pytest.mark.parametrize("changes", [signed_changes, signed_nodes])
-def test_row_34_changes_that_are_signed_are_refused_or_are_an_estimator(changes, n, seed, saved, loads):
+def test_changes_that_are_signed_are_refused_or_are_an_estimator(changes, n, seed, saved, loads):
     loaded = sum(survives(loads, content) for content in changes(saved, n, seed))
     assert 0 < loaded < n
 
@@ -710,8 +727,9 @@ def has(module):
     return importlib.util.find_spec(module) is not None
 
 
+@pytest.mark.reliability(35)
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is one of Linux")
-def test_row_35_what_is_said_to_be_large_is_refused_before_memory_is_taken(saved, tmp_path):
+def test_what_is_said_to_be_large_is_refused_before_memory_is_taken(saved, tmp_path):
     names = {}
     for number, (name, content) in enumerate(oversized(saved)):
         (tmp_path / f"{number:02}").write_bytes(content)
@@ -737,7 +755,8 @@ def test_row_35_what_is_said_to_be_large_is_refused_before_memory_is_taken(saved
 # Row 36.
 
 
-def test_row_36_fitted_on_a_gpu_and_loaded_without_one(tmp_path, monkeypatch):
+@pytest.mark.reliability(36)
+def test_fitted_on_a_gpu_and_loaded_without_one(tmp_path, monkeypatch):
     pipe = make_pipeline(ImageNormalizer(), tiny()).fit(X, WORDS)
     expected = pipe.predict_proba(X)
     pipe[-1].device_ = "cuda:0"
@@ -756,7 +775,8 @@ def test_row_36_fitted_on_a_gpu_and_loaded_without_one(tmp_path, monkeypatch):
         load_model(tmp_path / "model", device="cuda")
 
 
-def test_row_36_two_networks_give_one_warning(tmp_path, monkeypatch):
+@pytest.mark.reliability(36)
+def test_two_networks_give_one_warning(tmp_path, monkeypatch):
     first, second = tiny().fit(X, y), tiny().fit(X, y)
     first.device_ = second.device_ = "cuda:1"
     pipe = make_pipeline(CNNFeatureExtractor(first), StandardScaler(), Ridge()).fit(X, y)
@@ -769,7 +789,8 @@ def test_row_36_two_networks_give_one_warning(tmp_path, monkeypatch):
     assert len(caught) == 1
 
 
-def test_row_36_one_of_several_gpus_that_is_not_there_is_another_gpu(monkeypatch):
+@pytest.mark.reliability(36)
+def test_one_of_several_gpus_that_is_not_there_is_another_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert [nearest_device(device) for device in ("cuda:7", "cuda:0", "cpu", "mps:0")] == [
@@ -783,7 +804,8 @@ def test_row_36_one_of_several_gpus_that_is_not_there_is_another_gpu(monkeypatch
 # Row 37.
 
 
-def test_row_37_a_file_of_format_1_predicts_what_it_did():
+@pytest.mark.reliability(37)
+def test_a_file_of_format_1_predicts_what_it_did():
     assert FORMAT_1.stat().st_size < 20_000
     pipe = load_model(FORMAT_1)
     assert [type(step).__name__ for _, step in pipe.steps] == ["ImageNormalizer", "CNNClassifier"]
@@ -794,6 +816,7 @@ def test_row_37_a_file_of_format_1_predicts_what_it_did():
     pipe[-1].partial_fit(pipe[0].transform(X), WORDS)
 
 
+@pytest.mark.reliability(37)
 @pytest.mark.parametrize(
     ("versions", "match"),
     [
@@ -805,12 +828,13 @@ def test_row_37_a_file_of_format_1_predicts_what_it_did():
         (None, "Load it with a newer sklearn-cnn"),
     ],
 )
-def test_row_37_a_newer_format_says_which_version_reads_it(versions, match, saved, loads):
+def test_a_newer_format_says_which_version_reads_it(versions, match, saved, loads):
     model, entries, numbers = split(saved)
     refused(loads, join({**model, "format": 2, "versions": versions, "more": 1}, entries, numbers), match)
 
 
-def test_row_37_a_newer_layout_of_plans_says_what_reads_it(saved, loads):
+@pytest.mark.reliability(37)
+def test_a_newer_layout_of_plans_says_what_reads_it(saved, loads):
     model, entries, numbers = split(saved)
     change = functools.partial(_update, layout=2)
     refused(loads, join(changed(model, change), entries, numbers), "layout 2. Load it with a newer sklearn-cnn")

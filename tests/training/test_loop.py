@@ -9,7 +9,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklearn_cnn import CNNClassifier
 from sklearn_cnn.exceptions import NonFiniteLossError
+from sklearn_cnn.images._shape import ImageShape
+from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.training import _loop
+from sklearn_cnn.training._batches import Batches
+from sklearn_cnn.training._loop import Course, Watcher, train
+from sklearn_cnn.training._optimizers import Phase
 from sklearn_cnn.training._progress import Progress
 
 X, y = load_digits(return_X_y=True)
@@ -93,7 +98,8 @@ def test_the_cooldown_goes_on_from_the_best_weights():
     assert went_back  # for some of the seeds the best epoch was not the last one anyway
 
 
-def test_row_20_a_loss_that_is_not_finite_stops_the_fit_within_one_batch():
+@pytest.mark.reliability(20)
+def test_a_loss_that_is_not_finite_stops_the_fit_within_one_batch():
     clf = small(lr=1e30, optimizer="sgd", lr_schedule="constant", normalization=None)
     with pytest.raises(NonFiniteLossError, match="learning rate") as info:
         clf.fit(X, y)
@@ -135,8 +141,9 @@ def test_on_a_gpu_no_batch_waits_for_the_device(callbacks, monkeypatch):
     assert counted[0] == counted[1]
 
 
+@pytest.mark.reliability(20)
 @pytest.mark.parametrize("batch_size", [10, 60, 120])
-def test_row_20_losses_that_are_looked_at_late_name_the_same_batch_and_miss_none(monkeypatch, batch_size):
+def test_losses_that_are_looked_at_late_name_the_same_batch_and_miss_none(monkeypatch, batch_size):
     found = []
     for late in (False, True):
         if late:
@@ -213,26 +220,20 @@ def test_weights_of_samples_count_in_validation_too():
         assert whole.validation_loss_curve_ == pytest.approx(alone.validation_loss_curve_, rel=1e-5)
 
 
-def test_a_watcher_is_told_of_every_epoch_and_may_end_the_training(monkeypatch):
-    told, train = [], _loop.train
+def test_a_watcher_is_told_of_every_epoch_and_may_end_the_training():
+    net = small(max_epochs=1).fit(X, y).net_
+    images = ImageSource(X, ImageShape(8, 8))
+    batches = Batches(images, torch.from_numpy(y), None, batch_size=20, device=torch.device("cpu"))
+    told = []
 
-    def watched(net, training, validation, course, **kwargs):
-        inner = kwargs.pop("watcher")
+    def begin_epoch(n_earlier):
+        told.append(("begin", n_earlier))
 
-        def begin_epoch(n_earlier):
-            told.append(("begin", n_earlier, len(net.history)))
-            inner.begin_epoch(n_earlier)
+    def end_epoch(best):
+        told.append(("end", best.epoch is not None, {"valid_acc", "train_loss"} <= set(net.history[-1])))
+        return len(told) == 4
 
-        def end_epoch(best):
-            told.append(("end", best.epoch, "valid_acc" in net.history[-1], "train_loss" in net.history[-1]))
-            return inner.end_epoch(best) or len(told) == 4
-
-        watcher = _loop.Watcher(begin_epoch, end_epoch)
-        return train(net, training, validation, course, watcher=watcher, **kwargs)
-
-    monkeypatch.setattr("sklearn_cnn.estimators._base.train", watched)
-    clf = small(max_epochs=9).fit(X, y, X_val=X, y_val=y)
-    assert told[0] == ("begin", 0, 1)
-    assert told[1][0] == "end" and told[1][2:] == (True, True)
-    assert told[2] == ("begin", 1, 2)
-    assert clf.n_iter_ == 2
+    course = Course((Phase(9, "constant"),), lambda outputs, targets, weights: 0.5, "valid_acc")
+    train(net, batches, batches, course, watcher=Watcher(begin_epoch, end_epoch))
+    assert told == [("begin", 1), ("end", True, True), ("begin", 2), ("end", True, True)]
+    assert len(net.history) == 3
