@@ -624,6 +624,14 @@ def test_two_threads_fit_what_one_fits(n_fits):
         assert list(pool.map(fit, range(n_fits))) == expected
 
 
+@pytest.fixture
+def two_threads():
+    """With one, as in all other tests, a fit that took one and kept it would not be noticed."""
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
 def global_state():
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - the generator that random_state=None means
     return (
@@ -644,6 +652,7 @@ def global_state():
 
 @pytest.mark.reliability(30)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float64"])
+@pytest.mark.usefixtures("two_threads")
 def test_global_state_is_as_before_after_fit_and_predict(precision):
     before = global_state()
     clf = small(early_stopping=True, precision=precision, verbose=0).fit(X, y)
@@ -654,6 +663,7 @@ def test_global_state_is_as_before_after_fit_and_predict(precision):
 
 @pytest.mark.reliability(30)
 @pytest.mark.parametrize("hook", ["on_train_begin", "on_epoch_end", "on_batch_begin", "on_grad_computed"])
+@pytest.mark.usefixtures("two_threads")
 def test_global_state_is_as_before_after_an_exception(hook):
     def fail(self, *args, **kwargs):
         raise RuntimeError("injected")
