@@ -29,7 +29,7 @@ from sklearn_cnn.architectures._torch_modules import Standardize
 from sklearn_cnn.architectures._weights import differences, load_weights, read_weights, refuse_faults
 from sklearn_cnn.images._moments import Moments, white_of
 from sklearn_cnn.images._shape import ImageShape
-from sklearn_cnn.training._device import available_devices
+from sklearn_cnn.training._device import nearest_device
 
 CONV_SETTINGS = (
     "filters",
@@ -324,14 +324,15 @@ class PicklesNetwork:
         super().__setstate__(state)  # type: ignore[misc]  # scikit-learn's
         if weights is None:
             return
-        if torch.device(self.device_).type not in available_devices():
+        device = nearest_device(self.device_)
+        if device == "cpu" != self.device_:
             warnings.warn(
                 f"this {type(self).__name__} was fitted on device {self.device_!r}, which is not there; it predicts on "
                 f"the CPU.",
                 UserWarning,
                 stacklevel=2,
             )
-            self.device_ = "cpu"
+        self.device_ = device
         double = any(value.dtype == np.float64 for value in weights.values())
         with torch.inference_mode(False):  # tensors made in inference mode could never be trained
             network = blank_network(self.plan_, self.image_shape_, double=double)
