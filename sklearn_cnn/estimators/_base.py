@@ -43,6 +43,9 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator):
     _first_targets: Callable[..., tuple[Task, NDArray[Any]]]
     """``(y, classes) -> (task, targets)``: reads the targets of a first fit."""
 
+    _count_outputs: Callable[[Any], int]
+    """How many outputs a network for `y` has; `y` may have one class, since nothing is trained."""
+
     _parameter_constraints: dict[str, Any] = {
         "filters": [*_SEQUENCE, _POSITIVE_INT, StrOptions({"auto"})],
         "kernel_size": [*_SEQUENCE, _POSITIVE_INT],
@@ -185,7 +188,7 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator):
         else:
             raise ValueError("plan needs the shape of an image: pass X, or image_shape=(h, w), (h, w, c) or (c, h, w).")
         if n_outputs is None and y is not None:
-            n_outputs = type(self)._first_targets(y)[0].n_outputs
+            n_outputs = type(self)._count_outputs(y)
         if n_outputs is None and fitted:
             n_outputs = self.task_.n_outputs
         if n_outputs is None:

@@ -10,6 +10,7 @@ from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_cnn.estimators._base import BaseCNN
+from sklearn_cnn.estimators._targets import count_labels
 from sklearn_cnn.estimators._task import Indicators, Labels, first_labels
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 
@@ -232,6 +233,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     task_: Labels | Indicators
 
     _first_targets = staticmethod(first_labels)
+    _count_outputs = staticmethod(count_labels)
 
     _parameter_constraints: dict[str, Any] = {
         **BaseCNN._parameter_constraints,

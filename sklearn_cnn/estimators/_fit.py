@@ -90,7 +90,7 @@ def design(parameters: Parameters, given: Given, earlier: Fitted | None) -> Desi
     if earlier is not None and plan.with_trainable("all") != earlier.plan.with_trainable("all"):
         raise ValueError(
             "the network cannot change while training continues, but its parameters give another one now than at the "
-            f"first fit; use warm_start=False, or {parameters.estimator.__name__}().fit anew."
+            f"first fit; use warm_start=False, or {parameters._class.__name__}().fit anew."
         )
     precision = resolve_precision(parameters.precision, given.device, plan.n_macs)
     statistics = survey(given.sample, statistics=parameters.standardize and earlier is None)

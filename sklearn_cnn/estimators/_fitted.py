@@ -101,6 +101,10 @@ class Fitted:
         }
 
 
+NOT_IN_EVERY_FIT = frozenset(("feature_names_in_", "net_", "classes_", "n_outputs_", "target_mean_", "target_scale_"))
+"""Attributes that one fit sets and another does not."""
+
+
 def take_over(estimator: Any, attributes: Mapping[str, Any]) -> None:
     """Give an estimator the attributes of a fit in place of those of an earlier one.
 
@@ -109,11 +113,11 @@ def take_over(estimator: Any, attributes: Mapping[str, Any]) -> None:
     Parameters
     ----------
     estimator : estimator
-        Its parameters, and whatever scikit-learn keeps on it, stay.
+        Its parameters stay, and whatever else the user, a subclass or scikit-learn keeps on it.
     attributes : mapping of str to object
         All its fitted attributes.
     """
-    kept = {name: value for name, value in vars(estimator).items() if name.startswith("_") or not name.endswith("_")}
+    kept = {name: value for name, value in vars(estimator).items() if name not in NOT_IN_EVERY_FIT}
     estimator.__dict__ = {**kept, **attributes}
 
 

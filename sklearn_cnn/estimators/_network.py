@@ -215,8 +215,7 @@ def recipe_of(parameters: SimpleNamespace) -> NetworkRecipe:
     settings = {name: getattr(parameters, name) for name in CONV_SETTINGS}
     if parameters.architecture is None:
         return NetworkRecipe(None, parameters.weights, parameters.standardize, parameters.dropout, settings)
-    signature = inspect.signature(parameters.estimator).parameters
-    changed = [name for name in settings if name in signature and _differs(settings[name], signature[name].default)]
+    changed = [name for name in settings if not _is_default(name, settings[name], parameters._class)]
     if changed:
         told = ", ".join(f"{name}={settings[name]!r}" for name in changed)
         raise ValueError(
@@ -226,10 +225,20 @@ def recipe_of(parameters: SimpleNamespace) -> NetworkRecipe:
     return NetworkRecipe(parameters.architecture, parameters.weights, parameters.standardize, parameters.dropout)
 
 
-def _differs(value: Any, default: Any) -> bool:
-    """Whether a setting is another than its default; lists, arrays and tuples of the same entries are the same."""
-    plain = [tuple(entry) if isinstance(entry, list | np.ndarray) else entry for entry in (value, default)]
-    return bool(plain[0] != plain[1])
+def _is_default(name: str, value: Any, cls: type) -> bool:
+    """Whether a setting is at its default: that of the estimator's class, or of ours if a subclass has another."""
+    ours = next(base for base in cls.__mro__ if base.__module__.startswith("sklearn_cnn."))
+    signatures = [inspect.signature(each).parameters for each in (cls, ours)]
+    return any(_plain(value) == _plain(each[name].default) for each in signatures if name in each)
+
+
+def _plain(value: Any) -> Any:
+    """A setting in one form: a sequence of length one is its entry, and all others are tuples."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return _plain(value[0]) if len(value) == 1 else tuple(map(_plain, value))
+    return value
 
 
 def blank_network(plan: Plan, shape: ImageShape, seed: int = 0, *, double: bool = False) -> ImageNetwork:

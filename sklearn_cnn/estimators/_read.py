@@ -27,13 +27,13 @@ from sklearn_cnn.training._device import resolve_device
 from sklearn_cnn.training._optimizers import Phase
 
 Parameters = SimpleNamespace
-"""The parameters of an estimator by name, and its class as ``estimator``."""
+"""The parameters of an estimator by name, and its class as ``_class``, which no parameter is called."""
 
 
 def parameters_of(estimator: Any) -> Parameters:
     """Copy the parameters of an estimator. A subclass may set some of ours without having them as parameters."""
     names = dict.fromkeys([*estimator._parameter_constraints, *estimator.get_params(deep=False)])
-    return Parameters(**{name: getattr(estimator, name) for name in names}, estimator=type(estimator))
+    return Parameters(**{name: getattr(estimator, name) for name in names}, _class=type(estimator))
 
 
 class Data(NamedTuple):
@@ -135,7 +135,7 @@ def read(parameters: Parameters, request: Request, data: Data, validation: Data,
     seed = int(check_random_state(parameters.random_state).randint(2**31 - 1))
     images, reading = _read_images(parameters, data, earlier and earlier.reading)
     if earlier is None:
-        task, targets = parameters.estimator._first_targets(data.y, request.classes)
+        task, targets = parameters._class._first_targets(data.y, request.classes)
     else:
         task, targets = earlier.task, earlier.task.read(data.y)
     sample = _sample_of(images, targets, data.sample_weight)
@@ -182,7 +182,7 @@ def _check_checkpoint(parameters: Parameters) -> None:
 
 def _read_images(parameters: Parameters, data: Data, reading: Any) -> tuple[ImageSource, dict[str, Any]]:
     """Read X, by what is known of its form where something is; what is known after that."""
-    name = parameters.estimator.__name__
+    name = parameters._class.__name__
     refuse_unreadable(data.X)
     if data.y is None:
         raise ValueError(f"This {name} estimator requires y to be passed, but the target y is None.")

@@ -9,6 +9,7 @@ from sklearn.base import RegressorMixin, _fit_context
 from sklearn.utils._param_validation import StrOptions
 
 from sklearn_cnn.estimators._base import BaseCNN
+from sklearn_cnn.estimators._targets import count_numbers
 from sklearn_cnn.estimators._task import Numbers, first_numbers
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 from sklearn_cnn.training._loss import REGRESSION_LOSSES
@@ -237,6 +238,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     task_: Numbers
 
     _first_targets = staticmethod(first_numbers)
+    _count_outputs = staticmethod(count_numbers)
 
     _parameter_constraints: dict[str, Any] = {
         **BaseCNN._parameter_constraints,

@@ -61,9 +61,9 @@ def describe_run(
     TypeError
         For a parameter of which it cannot be said whether it is the same in another process.
     """
-    told = {name: value for name, value in vars(parameters).items() if name not in (*_NO_MATTER, "estimator")}
+    told = {name: value for name, value in vars(parameters).items() if name not in (*_NO_MATTER, "_class")}
     return {
-        "estimator": _name(parameters.estimator),
+        "estimator": _name(parameters._class),
         **{name: text for parameter, value in told.items() for name, text in _parameter(parameter, value)},
         "weights": _weights(parameters.weights),
         "random_state": _random_state(parameters.random_state, seed),

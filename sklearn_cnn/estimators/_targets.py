@@ -117,6 +117,16 @@ def read_numbers(y: Any) -> NDArray[np.float64]:
     return y.astype(np.float64).reshape(len(y), -1)
 
 
+def count_labels(y: Any) -> int:
+    """Outputs of a classifier for `y`: its classes, or the columns of an indicator matrix."""
+    return read_indicators(y).shape[1] if has_columns(y) else len(np.unique(read_labels(y)))
+
+
+def count_numbers(y: Any) -> int:
+    """Outputs of a regressor for `y`."""
+    return read_numbers(y).shape[1]
+
+
 def _refuse_missing(y: Any, name: str) -> None:
     """Refuse targets with a None, or with pandas' own missing values, which cannot be compared."""
     if hasattr(y, "isna") and np.asarray(y.isna()).any():

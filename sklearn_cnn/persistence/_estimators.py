@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
@@ -79,6 +80,12 @@ def _same(value: Any, default: Any) -> bool:
 
 def _write_fitted(writer: ValueWriter, saved: SavedClass, fitted: dict[str, Any], path: str) -> dict[str, Any]:
     if "task_" in fitted:
+        for key, value in fitted["task_"].attributes().items():
+            if not np.array_equal(value, fitted[key]):
+                raise ValueError(
+                    f"{path}.{key} was changed after fit, and predictions still follow task_; change y, or what comes "
+                    f"of predict, instead."
+                )
         fitted["task_"] = fitted["task_"].name  # its other values are attributes of their own
     try:
         check_fitted(saved, fitted)

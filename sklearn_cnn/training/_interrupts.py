@@ -8,20 +8,36 @@ from types import FrameType
 
 
 class _Handler:
-    """Raises KeyboardInterrupt, as Python does for Ctrl-C, and remembers it."""
+    """Raises KeyboardInterrupt, as Python does for Ctrl-C, and remembers it; after the training it only remembers.
+
+    Attributes
+    ----------
+    has_raised : bool
+        Whether Ctrl-C came in the training.
+    is_over : bool
+        Whether the training is over.
+    came_late : bool
+        Whether Ctrl-C came after that.
+    """
 
     def __init__(self) -> None:
-        self.has_raised = False
+        self.has_raised = self.is_over = self.came_late = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        self.has_raised = True
-        raise KeyboardInterrupt
+        if self.is_over:
+            self.came_late = True
+        else:
+            self.has_raised = True
+            raise KeyboardInterrupt
+
+
+_handlers: list[_Handler] = []
+"""Those of the trainings of the main thread that are under way; a training may begin inside another."""
 
 
 def raise_ignored_interrupt() -> None:
-    """Raise KeyboardInterrupt again where Ctrl-C has come since `kept_interrupts` began. It takes under 1 µs."""
-    handler = signal.getsignal(signal.SIGINT)
-    if isinstance(handler, _Handler) and handler.has_raised and _in_main_thread():
+    """Raise KeyboardInterrupt where Ctrl-C has come since the innermost `kept_interrupts` of the main thread began."""
+    if _handlers and _handlers[-1].has_raised and _in_main_thread():
         raise KeyboardInterrupt
 
 
@@ -38,18 +54,29 @@ def kept_interrupts() -> Iterator[None]:
     since the last step. A program with a handler of its own keeps it. Other threads than the main one change nothing:
     Python never raises KeyboardInterrupt in them.
     """
-    if not _in_main_thread() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    if not _in_main_thread():
         yield
-    else:
-        handler = _Handler()
-        try:
+        return
+    handler, n_outer = _Handler(), len(_handlers)
+    found = signal.getsignal(signal.SIGINT)
+    # One of ours belongs to an outer training, or to one that Ctrl-C left just before it could restore Python's.
+    replaces = found is signal.default_int_handler or isinstance(found, _Handler)
+    try:
+        _handlers.append(handler)
+        if replaces:
             signal.signal(signal.SIGINT, handler)
-            yield
-            raise_ignored_interrupt()
-        finally:
-            if signal.getsignal(signal.SIGINT) is handler:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+    finally:
+        handler.is_over = True  # it raises no more, so the next lines run to their end
+        del _handlers[n_outer:]
+        if signal.getsignal(signal.SIGINT) is handler:
+            is_outer = isinstance(found, _Handler) and not found.has_raised
+            signal.signal(signal.SIGINT, found if is_outer else signal.default_int_handler)
+        if handler.came_late:
+            raise KeyboardInterrupt
+    if handler.has_raised:
+        raise KeyboardInterrupt
 
 
 def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
+    return threading.get_ident() == threading.main_thread().ident

@@ -1,15 +1,16 @@
 """What a fit gives, how an estimator takes it over, and what a later fit goes on from."""
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import load_digits
 
-from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, CNNRegressor
+from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, CNNRegressor, save_model
 from sklearn_cnn.estimators import _base, _feature_extractor
-from sklearn_cnn.estimators._fitted import Fitted, take_over
+from sklearn_cnn.estimators._fitted import NOT_IN_EVERY_FIT, Fitted, take_over
 
 X, y = load_digits().images[:80], load_digits().target[:80]
 FRAME = pd.DataFrame(X.reshape(80, 64), columns=[f"p{i}" for i in range(64)])
@@ -67,9 +68,33 @@ def test_an_extractor_sets_nothing_before_the_end_of_its_fit(monkeypatch):
 
 def test_what_others_keep_on_an_estimator_stays():
     clf = small()
-    clf.note, clf._secret = "mine", 3
-    clf.fit(X, y).fit(X, y)
-    assert (clf.note, clf._secret) == ("mine", 3)
+    clf.note, clf._secret, clf.threshold_ = "mine", 3, 0.5
+    clf.fit(X, y).fit(X, y).partial_fit(X, y)
+    assert (clf.note, clf._secret, clf.threshold_) == ("mine", 3, 0.5)
+
+
+class WithOwnNames(CNNClassifier):
+    def __init__(self, lambda_=3, estimator=None):
+        self.lambda_, self.estimator = lambda_, estimator
+        super().__init__(**SETTINGS)
+
+
+def test_parameters_of_a_subclass_may_have_any_name():
+    clf = WithOwnNames(lambda_=5).fit(X, y)
+    assert clf.fit(X, y).get_params() == {"lambda_": 5, "estimator": None}
+
+
+def test_attributes_of_which_a_fit_sets_some_and_another_does_not_are_known():
+    fits = [
+        set(Fitted.of(estimator).attributes())
+        for estimator in (
+            small().fit(FRAME, y),
+            small().fit(X, np.c_[y > 4, y % 2]),
+            small(CNNRegressor).fit(X, y),
+            pickle.loads(pickle.dumps(small().fit(X, y))),
+        )
+    ]
+    assert set.union(*fits) - set.intersection(*fits) == NOT_IN_EVERY_FIT
 
 
 @pytest.mark.parametrize("way", ["warm_start", "partial_fit"])
@@ -110,6 +135,7 @@ def test_the_result_of_a_fit_is_frozen_and_is_found_again_on_the_estimator():
         ({"filters": (8,), "pooling": "avg"}, r"filters=\(8,\), pooling='avg'"),
         ({"hidden_layer_sizes": []}, r"hidden_layer_sizes=\[\]"),
         ({"pool_stride": np.array([1])}, r"pool_stride=array\(\[1\]\)"),
+        ({"hidden_layer_sizes": np.array([[128, 3]])}, r"hidden_layer_sizes=array\(\[\[128,   3\]\]\)"),
     ],
     ids=str,
 )
@@ -124,6 +150,33 @@ def test_settings_of_the_blocks_beside_an_architecture_are_refused(settings, nam
 
 
 def test_settings_of_the_blocks_at_their_defaults_in_another_form_are_none():
-    clf = CNNClassifier(architecture="lenet5", hidden_layer_sizes=[128], max_epochs=1)
+    clf = CNNClassifier(architecture="lenet5", hidden_layer_sizes=[128], kernel_size=[3], stride=(1,), max_epochs=1)
     clf.fit(X.repeat(2, 1).repeat(2, 2), y)
     assert clf.plan_.note.startswith("lenet5")
+
+
+class Wide(CNNClassifier):
+    def __init__(self, kernel_size, filters=(4, 8), *, architecture=None):
+        super().__init__(filters, kernel_size=kernel_size, architecture=architecture, max_epochs=1)
+
+
+def test_defaults_of_a_subclass_are_not_settings_of_the_user():
+    images = X.repeat(2, 1).repeat(2, 2)
+    assert Wide(3, architecture="lenet5").plan(images, y).note.startswith("lenet5")
+    with pytest.raises(ValueError, match=r"^kernel_size=5 beside architecture='lenet5'"):
+        Wide(5, architecture="lenet5").plan(images, y)
+
+
+def test_a_plan_takes_targets_of_one_class():
+    assert small().plan(X, np.zeros(80)).output_shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("kind", "attribute"),
+    [(CNNClassifier, "classes_"), (CNNRegressor, "target_mean_"), (CNNRegressor, "target_scale_")],
+)
+def test_what_was_changed_after_a_fit_is_not_saved_as_something_else(kind, attribute, tmp_path):
+    estimator = small(kind).fit(X, y)
+    setattr(estimator, attribute, getattr(estimator, attribute) + 1)
+    with pytest.raises(ValueError, match=f"{attribute} was changed after fit"):
+        save_model(estimator, tmp_path / "model")

@@ -75,6 +75,36 @@ def test_an_interrupt_that_nobody_ignores_is_raised_where_it_comes_and_is_then_o
         raise_ignored_interrupt()
 
 
+def test_an_interrupt_at_any_line_of_the_end_leaves_pythons_handler_and_lets_the_next_fit_run():
+    here = kept_interrupts.__wrapped__.__code__
+    lines = [line for _, _, line in here.co_lines() if line is not None]
+
+    def interrupt_at(number):
+        def trace(frame, event, _):
+            if event == "line" and frame.f_code is here and frame.f_lineno == number:
+                sys.settrace(None)
+                signal.raise_signal(signal.SIGINT)
+            return trace
+
+        return trace
+
+    interrupted = 0
+    for number in sorted(set(lines)):
+        before = sys.gettrace()
+        sys.settrace(interrupt_at(number))
+        try:
+            with kept_interrupts():
+                pass
+        except KeyboardInterrupt:
+            interrupted += 1
+        finally:
+            sys.settrace(before)
+        with kept_interrupts():
+            raise_ignored_interrupt()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, number
+    assert interrupted > 10
+
+
 def test_an_error_of_the_training_is_not_covered_up(ignored):
     with pytest.raises(ValueError, match="of the training"), kept_interrupts():  # noqa: PT012
         in_a_del()
