@@ -316,6 +316,9 @@ def test_what_was_unpickled_in_inference_mode_has_gradients(fitted):
 # Any network, any batch, and the estimator as it was.
 
 
+NAMED = ["lenet5", "resnet18", "torchvision:resnet18", "timm:resnet18"]
+
+
 @functools.cache
 def after_one_epoch(architecture):
     """A network of a kind, and the images that it knows."""
@@ -327,11 +330,11 @@ def after_one_epoch(architecture):
 @pytest.mark.parametrize(
     ("architecture", "method"),
     [
-        *((name, method) for name in (None, "torchvision:resnet18", "timm:resnet18") for method in METHODS),
-        *((name, method) for name in ("lenet5", "resnet18") for method in ("grad_cam", "gradient")),
+        *((None, method) for method in METHODS),
+        *((name, method) for name in NAMED for method in ("grad_cam", "gradient")),
         *(
             pytest.param(name, method, marks=pytest.mark.slow)
-            for name in ("lenet5", "resnet18")
+            for name in NAMED
             for method in ("integrated_gradients", "occlusion")
         ),
     ],

@@ -216,6 +216,7 @@ def catalog_case(name):
     return lambda: (CNNFeatureExtractor(name, weights="random", random_state=0).fit(images), images)
 
 
+@pytest.mark.slow
 def test_two_networks_of_the_catalog_are_the_same_in_a_new_process(tmp_path):
     cases = {name: catalog_case(name) for name in ("resnet18", "inception")}
     assert in_a_new_process(cases, tmp_path) == list(cases)

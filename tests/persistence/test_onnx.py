@@ -119,7 +119,9 @@ def test_the_input_is_laid_out_as_in_fit(graph, axes, channels, flat):
     check_classifier(graph(pipe), pipe, X)
 
 
-@pytest.mark.parametrize("axes", ["hw", pytest.param("hwc", marks=pytest.mark.slow), "flat"])
+@pytest.mark.parametrize(
+    "axes", [*(pytest.param(axes, marks=pytest.mark.slow) for axes in ("hw", "hwc", "chw")), "flat"]
+)
 def test_onnxruntime_reads_the_types_and_shapes_of_images_and_predictions(session, axes):
     X, given = images(axes=axes), {}
     if axes == "flat":
