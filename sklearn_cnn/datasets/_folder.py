@@ -3,11 +3,12 @@
 import os
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import effective_n_jobs
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils._param_validation import StrOptions, validate_params
 
@@ -150,7 +151,8 @@ def _files_of(folder: Path, endings: set[str] | None) -> Iterator[str]:
 def _readable(files: list[list[str]]) -> list[list[str]]:
     """The files that can be read as images; a warning says how many cannot."""
     everything = [name for names in files for name in names]
-    errors = Parallel(require="sharedmem")(delayed(_error_of)(name) for name in everything)
+    with ThreadPoolExecutor(effective_n_jobs()) as executor:
+        errors = list(executor.map(_error_of, everything))
     broken = {name for name, error in zip(everything, errors, strict=True) if error}
     if broken:
         shown = ", ".join(repr(name) for name in sorted(broken)[:3])

@@ -3,12 +3,13 @@
 import os
 import reprlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import effective_n_jobs
 from numpy.typing import NDArray
 
 from sklearn_cnn._optional import import_optional
@@ -193,11 +194,21 @@ def decode_all(decoder: Decoder, entries: list[Any], indices: Sequence[int], n_j
         for place in places:
             images[place] = decoder(entries[place], f"X[{indices[place]}]")
 
+    n, n_threads = len(entries), min(effective_n_jobs(n_jobs), len(entries))
+    if n_threads == 1:
+        decode(range(n))
+        return images
     # Four tasks for each thread: starting a task takes as long as decoding a small image.
-    n, step = len(entries), max(1, len(entries) // (4 * effective_n_jobs(n_jobs)))
-    Parallel(n_jobs=n_jobs, require="sharedmem")(
-        delayed(decode)(range(start, min(start + step, n))) for start in range(0, n, step)
-    )
+    step = max(1, n // (4 * n_threads))
+    # Not joblib's threads: after an error they are those of multiprocessing.pool.ThreadPool, whose end was once seen to
+    # wait for ever for one that nobody had told to stop (Python 3.11).
+    with ThreadPoolExecutor(n_threads) as executor:
+        tasks = [executor.submit(decode, range(start, min(start + step, n))) for start in range(0, n, step)]
+        try:
+            for task in tasks:
+                task.result()
+        finally:  # after an error, or Ctrl-C, what has not begun is not begun
+            executor.shutdown(cancel_futures=True)
     return images
 
 
