@@ -57,9 +57,11 @@ def kept_interrupts() -> Iterator[None]:
     if not _in_main_thread():
         yield
         return
+    # One that Ctrl-C left just before it could restore Python's handler would interrupt this training too. An outer
+    # training that still has to raise does so at its end.
+    _handlers[:] = [outer for outer in _handlers if not outer.has_raised]
     handler, n_outer = _Handler(), len(_handlers)
     found = signal.getsignal(signal.SIGINT)
-    # One of ours belongs to an outer training, or to one that Ctrl-C left just before it could restore Python's.
     replaces = found is signal.default_int_handler or isinstance(found, _Handler)
     try:
         _handlers.append(handler)

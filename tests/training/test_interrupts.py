@@ -101,6 +101,7 @@ def test_an_interrupt_at_any_line_of_the_end_leaves_pythons_handler_and_lets_the
             sys.settrace(before)
         with kept_interrupts():
             raise_ignored_interrupt()
+        raise_ignored_interrupt()
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, number
     assert interrupted > 10
 
