@@ -11,7 +11,7 @@ import numpy as np
 from common import parser, report, setting
 
 STATEMENTS = {
-    "torch, scikit-learn and skorch": "import torch, sklearn.base, sklearn.pipeline, sklearn.preprocessing, skorch",
+    "torch, skorch, scikit-learn": "import torch, skorch, sklearn.pipeline, sklearn.model_selection",
     "sklearn_cnn": "import sklearn_cnn",
 }
 

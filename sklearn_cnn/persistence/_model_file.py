@@ -13,8 +13,6 @@ import torch
 from sklearn_cnn._version import __version__
 from sklearn_cnn._writing import write_whole
 from sklearn_cnn.exceptions import ModelFileError
-from sklearn_cnn.persistence._classes import class_of
-from sklearn_cnn.persistence._estimators import check_all_fitted, read_estimator, write_estimator
 from sklearn_cnn.persistence._safetensors import pack, unpack
 from sklearn_cnn.persistence._untrusted import is_size, malformed
 from sklearn_cnn.persistence._values import ValueReader, ValueWriter
@@ -71,6 +69,10 @@ def save_model(estimator: Any, path: str | os.PathLike[str]) -> None:
     >>> (loaded.predict_proba(X) == clf.predict_proba(X)).all()
     np.True_
     """
+    # Here, since the classes of scikit-learn that a file may hold take 50 ms to import.
+    from sklearn_cnn.persistence._classes import class_of
+    from sklearn_cnn.persistence._estimators import check_all_fitted, write_estimator
+
     path = os.fspath(path)
     if not isinstance(path, str):
         raise TypeError(f"path is a string or a path; got {type(path).__name__}; use os.fsdecode(path).")
@@ -128,6 +130,8 @@ def load_model(path: str | os.PathLike[str], device: Any = "auto") -> Any:
     ...     load_model(path).offset_
     array([15.5])
     """
+    from sklearn_cnn.persistence._estimators import check_all_fitted, read_estimator  # here, as in save_model
+
     shown = repr(os.fspath(path))
     chosen = None if str(device) == "auto" else str(resolve_device(device))
     missing = set()
