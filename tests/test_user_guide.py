@@ -12,7 +12,10 @@ from sklearn_cnn import CNNClassifier, CNNRegressor
 ROOT = Path(__file__).parents[1]
 # design.md shows what is meant to become, too.
 PAGES = [ROOT / "README.md", *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name != "design.md")]
-LONG = [ROOT / page for page in ("README.md", "docs/index.md", "docs/user_guide/scikit_learn.md")]
+LONG = [
+    *(ROOT / page for page in ("README.md", "docs/index.md")),
+    *(ROOT / f"docs/user_guide/{page}.md" for page in ("augmentation", "normalization", "scikit_learn", "transfer")),
+]
 
 
 def run(page, *, scores=True):

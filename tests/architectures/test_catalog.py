@@ -298,7 +298,7 @@ def test_lenet_computes_convolutions_tanh_averages_and_three_dense_layers():
     ("name", "precision"),
     [
         *(("resnet18", precision) for precision in ("float32", "bfloat16", "float64")),
-        *((name, "bfloat16") for name in ("lenet5", "inception")),
+        ("lenet5", "bfloat16"),
         *(
             pytest.param(name, precision, marks=pytest.mark.slow)
             for name in ("lenet5", "alexnet", "vgg11", "inception")
@@ -318,7 +318,7 @@ def test_a_network_takes_a_step_in_every_precision(name, precision):
 def test_the_same_seed_gives_the_same_network_and_the_global_generator_is_untouched():
     X = np.random.default_rng(0).random((12, 12, 12), dtype=np.float32)
     before = torch.get_rng_state()
-    settings = {"architecture": "inception", "max_epochs": 2, "batch_size": 6, "random_state": 3}
+    settings = {"architecture": "inception", "max_epochs": 1, "batch_size": 6, "random_state": 3}
     first, second = (CNNClassifier(**settings).fit(X, [0, 1] * 6).decision_function(X) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert torch.equal(torch.get_rng_state(), before)

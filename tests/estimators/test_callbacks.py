@@ -276,7 +276,7 @@ def test_a_callback_that_fails_to_set_up_is_torn_down():
 # Among other estimators.
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_grid_search_scores_every_epoch_of_every_fit(n_jobs):
     monitor = callback.ScoringMonitor(scoring="accuracy")
     search = GridSearchCV(small().set_callbacks(monitor), {"dropout": [0.0, 0.2]}, cv=2, n_jobs=n_jobs).fit(X, y)
@@ -311,7 +311,7 @@ def test_a_failed_step_of_a_pipeline_keeps_nothing_of_its_callbacks():
     assert recorder.told[-1][0] == "teardown"
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_progress_bar_shows_the_fits_of_a_search(n_jobs, capsys):
     pytest.importorskip("rich", reason="scikit-learn's progress bar is drawn by rich")
     bar = callback.ProgressBar(max_propagation_depth=None)

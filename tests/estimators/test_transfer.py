@@ -238,7 +238,7 @@ def test_images_on_another_scale_than_those_of_the_weights_give_a_warning(source
 # In scikit-learn's tools.
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_search_goes_over_blocks_and_weights(source, n_jobs):
     grid = [
         {"weights": [FrozenEstimator(source)], "trainable_blocks": [0, 2, "all"]},
