@@ -14,7 +14,7 @@ torch.set_num_threads(1)
 # time and keeps those that fail in .hypothesis. A fit takes longer than hypothesis has patience for.
 settings.register_profile(
     "ci",
-    max_examples=60,
+    max_examples=50,
     derandomize=True,
     database=None,
     deadline=None,

@@ -217,7 +217,10 @@ def skorchs_validation(net, batches, notifier, course):
 
 @pytest.mark.parametrize(
     ("name", "validated"),
-    [(name, True) for name in CALLBACKS] + [(name, False) for name in CALLBACKS if name not in NEEDS_VALIDATION],
+    [
+        *((name, True) for name in CALLBACKS),
+        *(pytest.param(name, False, marks=pytest.mark.slow) for name in CALLBACKS if name not in NEEDS_VALIDATION),
+    ],
 )
 @pytest.mark.usefixtures("neptune", "capsys")
 def test_hooks_history_and_weights_are_those_of_skorchs_own_loop(name, validated, tmp_path, monkeypatch):
