@@ -93,19 +93,7 @@ class CatalogNet:
         return self.entry.lr_share
 
     def plan(self, input_shape: tuple[int, int, int], n_outputs: int) -> Plan:
-        """Lay the network out for one image shape.
-
-        Parameters
-        ----------
-        input_shape : (int, int, int)
-            ``(channels, height, width)`` of an image.
-        n_outputs : int
-            Values that the network gives for an image.
-
-        Returns
-        -------
-        Plan
-            One row a layer.
+        """Lay the network out, see `Architecture.plan`.
 
         Raises
         ------

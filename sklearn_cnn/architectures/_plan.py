@@ -22,7 +22,25 @@ class Architecture(Protocol):
         ...
 
     def plan(self, input_shape: tuple[int, int, int], n_outputs: int) -> "Plan":
-        """Lay the network out. No torch module is made, and none is run."""
+        """Lay the network out. No torch module is made, and none is run.
+
+        Parameters
+        ----------
+        input_shape : (int, int, int)
+            ``(channels, height, width)`` of an image.
+        n_outputs : int
+            Values that the network gives for an image.
+
+        Returns
+        -------
+        Plan
+            One row a layer, or one for all that is ready made.
+
+        Raises
+        ------
+        ValueError
+            Where the network is impossible for such images.
+        """
         ...
 
 

@@ -118,19 +118,7 @@ class BackboneNet(ModuleFacts):
         return next(same, LR_SHARES[self.normalization])
 
     def plan(self, input_shape: tuple[int, int, int], n_outputs: int) -> Plan:
-        """Lay the network out. Nothing is made or run.
-
-        Parameters
-        ----------
-        input_shape : (int, int, int)
-            ``(channels, height, width)`` of an image.
-        n_outputs : int
-            Values that the network gives for an image.
-
-        Returns
-        -------
-        Plan
-            The backbone in one row, with its parts as blocks.
+        """Lay the network out, see `Architecture.plan`.
 
         Raises
         ------
@@ -174,19 +162,7 @@ class UserNet(ModuleFacts):
         return 0.1
 
     def plan(self, input_shape: tuple[int, int, int], n_outputs: int) -> Plan:
-        """Lay the network out. Nothing is made or run.
-
-        Parameters
-        ----------
-        input_shape : (int, int, int)
-            ``(channels, height, width)`` of an image.
-        n_outputs : int
-            Values that the network gives for an image.
-
-        Returns
-        -------
-        Plan
-            The whole module in one row.
+        """Lay the network out, see `Architecture.plan`.
 
         Raises
         ------
