@@ -41,6 +41,11 @@ class ConvBlock:
     pool_size: Pair
     pool_stride: Pair
 
+    def __post_init__(self) -> None:
+        pairs = (self.kernel_size, self.stride, self.dilation, self.pool_size, self.pool_stride)
+        if min(self.filters, self.n_convs, *(side for pair in pairs for side in pair)) < 1:
+            raise ValueError(f"sizes, steps and numbers of a conv block are at least 1; got {self}.")
+
 
 @dataclass(frozen=True)
 class ConvNet:

@@ -254,7 +254,7 @@ CLASSES: dict[Any, SavedClass] = {
 
 
 def class_of(estimator: Any, path: str) -> SavedClass:
-    """Look the class of an estimator up. A TypeError, with its path, refuses one that saved models do not hold."""
+    """Look the class of an estimator up. A TypeError, with its path, refuses other classes."""
     saved = CLASSES.get(type(estimator).__name__)
     if saved is not None and type(estimator) is saved.cls:
         return saved

@@ -82,10 +82,7 @@ def _write_fitted(writer: ValueWriter, saved: SavedClass, fitted: dict[str, Any]
     if "task_" in fitted:
         for key, value in fitted["task_"].attributes().items():
             if not np.array_equal(value, fitted[key]):
-                raise ValueError(
-                    f"{path}.{key} was changed after fit, and predictions still follow task_; change y, or what comes "
-                    f"of predict, instead."
-                )
+                raise ValueError(f"{path}.{key} was changed after fit, but predictions follow task_; fit it again.")
         fitted["task_"] = fitted["task_"].name  # its other values are attributes of their own
     try:
         check_fitted(saved, fitted)

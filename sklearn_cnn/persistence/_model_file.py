@@ -19,7 +19,6 @@ from sklearn_cnn.persistence._values import ValueReader, ValueWriter
 from sklearn_cnn.training._device import nearest_device, resolve_device
 
 FORMAT = 1
-
 _LONGEST_REASON = 500  # some messages show a value, which may be long
 
 

@@ -27,9 +27,7 @@ from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 from sklearn_cnn.preprocessing._normalizer import ImageNormalizer, rescaling_of
 from sklearn_cnn.preprocessing._reader import ImageReader
 
-LARGEST = 2**31 - 2**20
-"""Bytes of weights that one file can hold: a message of protobuf ends at 2 GiB."""
-_TALKATIVE = ("torch.onnx", "torch.fx.experimental.symbolic_shapes")
+LARGEST = 2**31 - 2**20  # bytes of weights that one file can hold: a message of protobuf ends at 2 GiB
 
 
 def export_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
@@ -206,7 +204,7 @@ def _trace(module: _Exported, estimator: Any) -> Any:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence torch and the exporter: what they say of themselves and of missing packages, no caller could change."""
-    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.fx.experimental.symbolic_shapes")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -240,5 +238,4 @@ def _describe(model: Any, estimator: Any) -> None:
 
 def _plain_labels(labels: NDArray[Any]) -> list[Any]:
     """Labels as values that JSON has; dates as text."""
-    plain: list[Any] = (labels.astype(str) if labels.dtype.kind in "mM" else labels).tolist()
-    return plain
+    return list((labels.astype(str) if labels.dtype.kind in "mM" else labels).tolist())

@@ -11,8 +11,7 @@ from sklearn_cnn.architectures._ready_made import BackboneNet
 from sklearn_cnn.exceptions import ModelFileError
 from sklearn_cnn.persistence._untrusted import malformed, read_as
 
-LAYOUT = 1
-"""Version of how architectures are laid out. It changes when the same architecture gives other layers."""
+LAYOUT = 1  # changes when the same architecture gives other layers
 
 _ARCHITECTURES: dict[str, Any] = {"conv": ConvNet, "catalog": CatalogNet, "backbone": BackboneNet}
 

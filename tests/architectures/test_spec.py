@@ -1,6 +1,6 @@
 """Flexible arguments, brought to one form."""
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -267,3 +267,12 @@ def test_an_entry_is_checked_where_there_is_no_block_to_have_it(name, value):
     assert spec(filters=()).blocks == ()
     with pytest.raises(ValueError, match=name):
         spec(filters=(), **{name: value})
+
+
+@pytest.mark.parametrize(
+    "setting", ["filters", "kernel_size", "stride", "dilation", "n_convs", "pool_size", "pool_stride"]
+)
+def test_a_block_refuses_sizes_below_one(setting):
+    block = spec().blocks[0]
+    with pytest.raises(ValueError, match="at least 1"):
+        replace(block, **{setting: 0 if setting in ("filters", "n_convs") else (0, 1)})

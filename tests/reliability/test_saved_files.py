@@ -712,6 +712,7 @@ def oversized(path):
     yield "plan of many layers", joined(with_plan(model, hidden_layer_sizes=[2] * 1_000))
     yield "plan of a wide block", block(filters=2**30)
     yield "plan of negative sides", block(filters=-(2**30))
+    yield "plan of dilation 0", block(dilation=[0, 1])
     yield "plan of a billion convolutions", block(n_convs=2**30)
     yield (
         "plan of a billion outputs",
