@@ -103,7 +103,7 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator):
 
     def _fit_part(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:
         """Do what `partial_fit` says."""
-        request = Request((Phase(1, "constant"),), classes=classes, whole=classes is None)
+        request = Request((Phase(1, "constant"),), classes=classes)
         return self._fit(request, Data(X, y, sample_weight), Data(None, None), go_on=hasattr(self, "module_"))
 
     def _fit(self, request: Request, data: Data, validation: Data, *, go_on: bool) -> Self:

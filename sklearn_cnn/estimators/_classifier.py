@@ -18,9 +18,9 @@ from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 class CNNClassifier(ClassifierMixin, BaseCNN):
     """Convolutional network classifier for images.
 
-    You need none of the parameters to begin: ``CNNClassifier().fit(X, y)`` takes any array of images
-    and labels of any kind, one an image or, as an indicator matrix of 0 and 1, several. Those of the
-    first half shape the network; the others say how X is read and how the network is trained.
+    No parameter is needed to begin: ``CNNClassifier().fit(X, y)`` takes any array of images and labels
+    of any type. Each image has one label, or several labels in an indicator matrix of 0 and 1. The first
+    half of the parameters shape the network; the others say how X is read and how the network is trained.
 
     A block is a convolution, a pool, a normalisation and an activation, in this order; after the last
     block come the dense layers. Settings of the blocks take one value for all blocks or a sequence

@@ -57,16 +57,13 @@ class Request:
     checkpoint : str, path-like or None
         Where the state of the fit is kept.
     classes : array-like or None
-        All labels that will ever come, where this is a first `partial_fit`.
-    whole : bool
-        Whether these are all training images, so that no label is still to come.
+        All labels that will ever come, where this is a first `partial_fit`: more images follow then.
     """
 
     phases: tuple[Phase, ...]
     early_stopping: bool = False
     checkpoint: str | os.PathLike[str] | None = None
     classes: Any = None
-    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -146,7 +143,7 @@ def read(parameters: Parameters, request: Request, data: Data, validation: Data,
         run = describe_run(parameters, seed, device, task, sample, held_out)
         checkpoint = Checkpoint(os.fspath(request.checkpoint), run, seed)
         seed = checkpoint.seed
-    complete = request.whole and earlier is None
+    complete = request.classes is None and earlier is None
     sample, held_out = task.weighed((sample, held_out), getattr(parameters, "class_weight", None), complete=complete)
     if held_out is None and request.early_stopping:
         sample, held_out = _hold_out(sample, task, parameters.validation_fraction, seed)

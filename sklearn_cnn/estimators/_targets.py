@@ -113,7 +113,10 @@ def read_numbers(y: Any) -> NDArray[np.float64]:
     if y.dtype == object:
         y = np.array(y.tolist())  # numbers of several types are numbers, and "1" is text
     if y.dtype.kind not in "biuf":
-        raise ValueError(f"y must have numbers, one an image or several; got an array of {y.dtype}.")
+        raise ValueError(
+            f"y must hold numbers, one or several for each image; got an array of {y.dtype}. Use CNNClassifier for "
+            f"labels."
+        )
     return y.astype(np.float64).reshape(len(y), -1)
 
 

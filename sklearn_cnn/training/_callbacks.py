@@ -220,7 +220,7 @@ def _pair(batch: Batch) -> tuple[Tensor, Tensor]:
 
 def _rows_of(whole: Any, batches: Batches) -> Any:
     """The part of a skorch dataset that the batches are cut from; a view."""
-    return torch.utils.data.Subset(whole, batches.rows)  # type: ignore[arg-type]
+    return torch.utils.data.Subset(whole, batches.rows)  # type: ignore[arg-type]  # an array serves as a list
 
 
 class _Undrawn:

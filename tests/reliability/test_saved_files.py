@@ -594,7 +594,7 @@ def signed_nodes(path, n, seed):
 
 @pytest.mark.reliability(34)
 @pytest.mark.filterwarnings("ignore:the pixels of X go from")
-@pytest.mark.filterwarnings("ignore:.* was fitted on device")
+@pytest.mark.filterwarnings("ignore:.* was fitted on device")  # a change may name another device, or a range
 @pytest.mark.parametrize(
     ("n", "seed"), [(200, 0), pytest.param(10_000, 1, marks=pytest.mark.slow)]
 )  # the larger one takes minutes

@@ -49,7 +49,7 @@ LOST = {"__del__": in_a_del, "weak reference": in_a_callback_of_a_weak_reference
 @pytest.mark.parametrize("lose", LOST.values(), ids=LOST)
 def test_an_interrupt_that_python_ignores_is_raised_at_the_next_step(lose, ignored):
     steps = []
-    with pytest.raises(KeyboardInterrupt), kept_interrupts():  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), kept_interrupts():  # noqa: PT012 - what comes before the interrupt has to be inside
         for step in range(5):
             raise_ignored_interrupt()
             steps.append(step)
@@ -67,7 +67,7 @@ def test_an_interrupt_that_is_ignored_after_the_last_step_is_raised_at_the_end(i
 
 
 def test_an_interrupt_that_nobody_ignores_is_raised_where_it_comes_and_is_then_over():
-    with pytest.raises(KeyboardInterrupt), kept_interrupts():  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), kept_interrupts():  # noqa: PT012 - what comes before the interrupt has to be inside
         signal.raise_signal(signal.SIGINT)
         pytest.fail("it went on")
     raise_ignored_interrupt()
@@ -107,21 +107,21 @@ def test_an_interrupt_at_any_line_of_the_end_leaves_pythons_handler_and_lets_the
 
 
 def test_an_error_of_the_training_is_not_covered_up(ignored):
-    with pytest.raises(ValueError, match="of the training"), kept_interrupts():  # noqa: PT012
+    with pytest.raises(ValueError, match="of the training"), kept_interrupts():  # noqa: PT012 - what comes before the interrupt has to be inside
         in_a_del()
         raise ValueError("of the training")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_fit_in_a_fit_is_interrupted_at_its_own_next_step(ignored):
-    with pytest.raises(KeyboardInterrupt), kept_interrupts(), kept_interrupts():  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), kept_interrupts(), kept_interrupts():  # noqa: PT012 - what comes before the interrupt has to be inside
         in_a_del()
         raise_ignored_interrupt()
         pytest.fail("the inner fit went on")
 
 
 def test_a_fit_in_a_fit_leaves_the_outer_its_handler(ignored):
-    with pytest.raises(KeyboardInterrupt), kept_interrupts():  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), kept_interrupts():  # noqa: PT012 - what comes before the interrupt has to be inside
         with kept_interrupts():
             pass
         in_a_del()
@@ -163,7 +163,7 @@ def test_a_fit_in_another_thread_neither_changes_the_handler_nor_is_interrupted(
         thread.join()
 
     in_a_thread()
-    with pytest.raises(KeyboardInterrupt), kept_interrupts():  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), kept_interrupts():  # noqa: PT012 - what comes before the interrupt has to be inside
         in_a_del()
         in_a_thread()
     assert len(handlers) == 2
