@@ -180,3 +180,11 @@ def test_what_was_changed_after_a_fit_is_not_saved_as_something_else(kind, attri
     setattr(estimator, attribute, getattr(estimator, attribute) + 1)
     with pytest.raises(ValueError, match=f"{attribute} was changed after fit"):
         save_model(estimator, tmp_path / "model")
+
+
+def test_weights_may_leave_one_class_where_more_images_can_follow():
+    only_zeros = (y == 0).astype(float)
+    clf = small().partial_fit(X, y, classes=np.arange(10), sample_weight=only_zeros)
+    assert clf.partial_fit(X, y, sample_weight=only_zeros).n_iter_ == 2
+    with pytest.raises(ValueError, match="fewer than 2 classes"):
+        small().fit(X, y, sample_weight=only_zeros)
