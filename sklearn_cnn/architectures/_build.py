@@ -236,7 +236,8 @@ def initialize(network: ImageNetwork, plan: Plan, generator: torch.Generator) ->
     """Draw the first weights of a network.
 
     Weights are normal with variance ``gain² / fan_in`` (He et al. 2015, arXiv:1502.01852), where the gain is that of
-    the activation that follows. Biases are zero.
+    the activation that follows. Biases are zero. A convolution that begins as the identity hands each of its input
+    channels on with one filter (Zagoruyko and Komodakis 2017, arXiv:1706.00388); the others are drawn.
 
     Parameters
     ----------
@@ -258,6 +259,8 @@ def initialize(network: ImageNetwork, plan: Plan, generator: torch.Generator) ->
         draw = torch.randn(weight.shape, generator=generator, dtype=weight.dtype, device="cpu")
         with torch.no_grad():
             weight.copy_(draw.mul_(gain / weight[0].numel() ** 0.5))
+            if layer.identity:
+                nn.init.dirac_(weight[: weight.shape[1]])
             if isinstance(module.bias, Tensor):
                 module.bias.zero_()
 

@@ -8,6 +8,9 @@ from sklearn_cnn.architectures._geometry import same_padding
 from sklearn_cnn.architectures._layer import Pair, Sides
 from sklearn_cnn.architectures._plan import Plan
 
+WHITENED = (2, 2)
+"""Height and width of the windows that are whitened, in pixels (Jordan 2024, arXiv:2404.00498, section 3.2)."""
+
 
 @dataclass(frozen=True)
 class ConvBlock:
@@ -57,6 +60,8 @@ class ConvNet:
         The blocks, first to last.
     padding_mode, global_pooling, activation, normalization, hidden_layer_sizes, dropout, standardize : object
         As in `CNNClassifier`.
+    whiten : int
+        Step between the windows of standardised pixels that are whitened before the first block; 0 for none.
     """
 
     blocks: tuple[ConvBlock, ...]
@@ -67,6 +72,7 @@ class ConvNet:
     hidden_layer_sizes: tuple[int, ...] = (128,)
     dropout: float = 0.25
     standardize: bool = True
+    whiten: int = 0
 
     @property
     def lr_share(self) -> float:
@@ -84,6 +90,9 @@ class ConvNet:
         draft = Draft(input_shape)
         if self.standardize:
             draft.standardize()
+        if self.whiten:
+            draft.whiten(WHITENED, (self.whiten, self.whiten))
+            draft.activate(f"whiten_{self.activation}", self.activation)
         for number, block in enumerate(self.blocks, start=1):
             draft.block = f"block{number}"
             _add_block(draft, self, block, number)
@@ -120,6 +129,7 @@ def _add_block(draft: Draft, net: ConvNet, block: ConvBlock, number: int) -> Non
             padding_mode=net.padding_mode,
             bias=net.normalization is None,  # a normalisation subtracts it again
             activation=net.activation,
+            identity=True,
         )
         if i == 0 and block.pooling is not None:
             draft.pool(f"block{number}_pool", block.pooling, block.pool_size, block.pool_stride)

@@ -133,9 +133,10 @@ class Draft:
         padding_mode: str = "zeros",
         bias: bool,
         activation: str,
+        identity: bool = False,
         reads: str | None = None,
     ) -> str:
-        """Append a convolution, which must fit its input."""
+        """Append a convolution, which must fit its input. `identity` counts where it has enough filters."""
         channels, *size = self.shape_of(reads)
         exact = any(steps_over(size[axis], kernel[axis], stride[axis]) for axis in (0, 1))
         size = [
@@ -155,6 +156,7 @@ class Draft:
             padding_mode=padding_mode,
             bias=bias,
             activation=activation,
+            identity=identity and filters >= channels,
             exact=exact,
         )
 
@@ -188,6 +190,16 @@ class Draft:
     def standardize(self) -> str:
         """Append a layer that standardises pixels."""
         return self.add("standardize", "standardize")
+
+    def whiten(self, window: Pair, stride: Pair) -> str:
+        """Append a layer that whitens windows of pixels, which must fit the image."""
+        channels, *size = self.shape_of()
+        if size[0] < window[0] or size[1] < window[1]:
+            raise ValueError(f"windows of {window} pixels do not fit images of {tuple(size)} pixels.")
+        size = [output_size(size[axis], window[axis], stride[axis], 0, 1) for axis in (0, 1)]
+        shape = (2 * channels * prod(window), *size)
+        n_macs = prod(shape) * channels * prod(window)
+        return self.add("whiten", "whiten", shape=shape, n_macs=n_macs, kernel=window, stride=stride)
 
     def norm(self, name: str, *, eps: float = 1e-5) -> str:
         """Append a batch normalisation."""

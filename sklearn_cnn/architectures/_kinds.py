@@ -7,7 +7,7 @@ from typing import Any, Literal
 from torch import nn
 
 from sklearn_cnn.architectures._dropout import SeededDropout
-from sklearn_cnn.architectures._layer import Layer
+from sklearn_cnn.architectures._layer import Layer, Pair
 from sklearn_cnn.architectures._torch_modules import (
     Concat,
     Dense,
@@ -16,6 +16,7 @@ from sklearn_cnn.architectures._torch_modules import (
     Standardize,
     Sum,
     UnevenConv2d,
+    Whiten,
 )
 
 Shape = tuple[int, ...]
@@ -115,6 +116,11 @@ def _conv(layer: Layer, n_inputs: int) -> nn.Module:
     return _unset(UnevenConv2d, *channels, sides=layer.padding, mode=mode, steps_over=layer.exact, **settings)
 
 
+def _pair(setting: Pair | None) -> Pair:
+    assert setting is not None
+    return setting
+
+
 def _weight_and_bias(layer: Layer, n_inputs: int) -> dict[str, Shape]:
     n_outputs = layer.output_shape[0]
     weight = {"weight": (n_outputs, n_inputs, *(layer.kernel or ()))}
@@ -163,6 +169,13 @@ KINDS: dict[str, LayerKind] = {
         lambda layer, n_inputs: Standardize(n_inputs),
         buffers=lambda layer, n_inputs: dict.fromkeys(("mean", "std"), (n_inputs, 1, 1)),
         pointwise=True,
+    ),
+    "whiten": LayerKind(
+        lambda layer, n_inputs: Whiten(n_inputs, _pair(layer.kernel), _pair(layer.stride)),
+        buffers=lambda layer, n_inputs: {"weight": (layer.output_shape[0], n_inputs, *_pair(layer.kernel))},
+        output_shape=None,
+        sees="window",
+        mixes=True,
     ),
     "conv": LayerKind(
         _conv,

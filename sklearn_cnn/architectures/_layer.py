@@ -18,10 +18,10 @@ class Layer:
     name : str
         Unique in its plan, such as ``"block1_conv"``.
     kind : str
-        What it computes, one of ``KINDS`` in ``_kinds.py``: ``"standardize"``, ``"conv"``, ``"max_pool"``,
-        ``"avg_pool"``, ``"adaptive_avg_pool"``, ``"batch_norm"``, ``"activation"``, ``"global_avg_pool"``,
-        ``"global_max_pool"``, ``"flatten"``, ``"dropout"``, ``"dense"``, ``"sum"``, ``"concat"``, or ``"module"``: a
-        ready-made module.
+        What it computes, one of ``KINDS`` in ``_kinds.py``: ``"standardize"``, ``"whiten"``, ``"conv"``,
+        ``"max_pool"``, ``"avg_pool"``, ``"adaptive_avg_pool"``, ``"batch_norm"``, ``"activation"``,
+        ``"global_avg_pool"``, ``"global_max_pool"``, ``"flatten"``, ``"dropout"``, ``"dense"``, ``"sum"``,
+        ``"concat"``, or ``"module"``: a ready-made module.
     reads : tuple of str
         Names of the layers that are its inputs. ``"input"`` is the image.
     output_shape : tuple of int
@@ -51,6 +51,8 @@ class Layer:
     activation : str or None
         Of an activation, its function. Of a convolution or dense layer, the function that follows, for which its
         weights are initialised.
+    identity : bool
+        Whether a convolution begins with filters that hand their channels on as they are.
     dropout : float
         Probability with which a dropout sets a value to zero.
     block : str
@@ -85,6 +87,7 @@ class Layer:
     ceil: bool = False
     eps: float = 1e-5
     activation: str | None = None
+    identity: bool = False
     dropout: float = 0.0
     block: str = ""
     frozen: bool = False

@@ -82,6 +82,11 @@ class Plan:
         return tuple(name for name in dict.fromkeys(name for row in rows for name in row) if name != "head")
 
     @property
+    def whitened(self) -> tuple[int, int] | None:
+        """Height and width of the windows of pixels that the network whitens; None where it does not."""
+        return next((layer.kernel for layer in self.layers if layer.kind == "whiten"), None)
+
+    @property
     def body(self) -> str:
         """Name of the layer that is the input of the head. Without a head, the name of the last layer."""
         return next((layer.reads[0] for layer in self.layers if layer.block == "head"), self.layers[-1].name)

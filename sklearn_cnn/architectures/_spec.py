@@ -14,27 +14,6 @@ PADDING_MODES = ("zeros", "replicate", "reflect", "circular")
 POOLINGS = ("max", "avg")
 
 
-def auto_filters(height: int, width: int) -> list[tuple[int, ...]]:
-    """Filters that ``filters="auto"`` means for an image: so many blocks that the last maps have 3 to 7 pixels a side.
-
-    Two wide blocks are best for images as small as 8×8. From 28 pixels on three blocks are as accurate in a third of
-    the time, see the page on performance. From 56 pixels on each doubling of the image adds a block of 256 filters, so
-    that the first dense layer keeps its size.
-
-    Parameters
-    ----------
-    height, width : int
-        Size of an image in pixels.
-
-    Returns
-    -------
-    list of tuple of int
-        The choice. Then shallower ones, for settings that shrink maps more than a pool of 2×2 does.
-    """
-    depth = max(2, int(np.log2(min(height, width) / 3.5)))
-    return [(64, 128) if n == 2 else (32, 64, 128, *[256] * (n - 3)) for n in range(depth, 1, -1)]
-
-
 def conv_architecture(
     *,
     filters: int | Sequence[int],
@@ -53,6 +32,7 @@ def conv_architecture(
     hidden_layer_sizes: int | Sequence[int],
     dropout: float,
     standardize: bool,
+    whiten: int = 0,
 ) -> ConvNet:
     """Turn the parameters of an estimator into a `ConvNet`.
 
@@ -65,6 +45,8 @@ def conv_architecture(
         are an int or a ``(height, width)`` pair.
     padding_mode, global_pooling, activation, normalization, hidden_layer_sizes, dropout, standardize : object
         As in `CNNClassifier`.
+    whiten : int, default=0
+        As in `ConvNet`.
 
     Returns
     -------
@@ -103,6 +85,7 @@ def conv_architecture(
         hidden_layer_sizes=_positive_ints("hidden_layer_sizes", hidden_layer_sizes),
         dropout=float(dropout),
         standardize=bool(standardize),
+        whiten=whiten,
     )
 
 

@@ -28,6 +28,44 @@ class Standardize(nn.Module):
         return (x - self.mean) / self.std
 
 
+class Whiten(nn.Module):
+    """A fixed convolution whose filters are the principal components of windows of pixels, and their negatives.
+
+    The outputs of the components are uncorrelated and have the same variance (Jordan 2024, arXiv:2404.00498, section
+    3.2). What follows can then tell fine structure, whose contrast is small, as easily as areas of one colour.
+
+    Parameters
+    ----------
+    n_channels : int
+        Channels of an image.
+    window : (int, int)
+        Height and width of a window, in pixels.
+    stride : (int, int)
+        Step between neighbouring windows, in pixels.
+    """
+
+    EPS = 5e-4
+    """Added to the variances, which are those of pixels of variance 1: noise is not enlarged to the size of an edge."""
+
+    weight: Tensor
+
+    def __init__(self, n_channels: int, window: tuple[int, int], stride: tuple[int, int]) -> None:
+        super().__init__()
+        self.stride = stride
+        n_values = n_channels * window[0] * window[1]
+        self.register_buffer("weight", torch.zeros(2 * n_values, n_channels, *window, device="cpu"))
+
+    def set_covariance(self, covariance: Tensor) -> None:
+        """Take over the filters for windows of standardised pixels, whose covariance is ``(n_values, n_values)``."""
+        variances, components = torch.linalg.eigh(covariance)
+        scaled = (components / (variances.clamp(min=0) + self.EPS).sqrt()).T.flip(0)  # the largest variance first
+        filters = scaled.to(self.weight.dtype).reshape(-1, *self.weight.shape[1:])
+        self.weight.copy_(torch.cat([filters, -filters]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, stride=self.stride)
+
+
 class UnevenConv2d(nn.Conv2d):
     """A convolution with more padding on one side than on the other, or with a stride larger than its map.
 

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.architectures._spec import ACTIVATIONS, PADDING_MODES, POOLINGS
+from sklearn_cnn.estimators._auto import chosen_epochs
 from sklearn_cnn.estimators._callbacks import CallbackSupportMixin, FitTasks
 from sklearn_cnn.estimators._fit import design, fit_network, plan_for
 from sklearn_cnn.estimators._fitted import Fitted, take_over
@@ -53,22 +54,22 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator):
         "padding": [*_SEQUENCE, StrOptions({"same", "valid"}), Interval(Integral, 0, None, closed="left")],
         "padding_mode": [StrOptions(set(PADDING_MODES))],
         "dilation": [*_SEQUENCE, _POSITIVE_INT],
-        "convs_per_block": [*_SEQUENCE, _POSITIVE_INT],
+        "convs_per_block": [*_SEQUENCE, _POSITIVE_INT, StrOptions({"auto"})],
         "pooling": [*_SEQUENCE, StrOptions(set(POOLINGS)), None],
         "pool_size": [*_SEQUENCE, _POSITIVE_INT],
         "pool_stride": [*_SEQUENCE, _POSITIVE_INT, None],
-        "global_pooling": [StrOptions(set(POOLINGS)), None],
+        "global_pooling": [StrOptions({*POOLINGS, "auto"}), None],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "normalization": [StrOptions({"batch"}), None],
-        "hidden_layer_sizes": [*_SEQUENCE, _POSITIVE_INT],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "hidden_layer_sizes": [*_SEQUENCE, _POSITIVE_INT, StrOptions({"auto"})],
+        "dropout": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
         "architecture": [str, callable, None],
         "weights": [str, os.PathLike, BaseEstimator, None],
         "trainable_blocks": [StrOptions({"all"}), Interval(Integral, 0, None, closed="left")],
         "backbone_lr": [Interval(Real, 0, None, closed="neither"), None],
         "image_shape": [*_SEQUENCE, None],
         "channels": [StrOptions({"auto", "first", "last"})],
-        "augmenter": [ImageAugmenter, None],
+        "augmenter": [ImageAugmenter, StrOptions({"auto"}), None],
         "standardize": ["boolean"],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
@@ -76,7 +77,7 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator):
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "lr_schedule": [StrOptions({"auto", "one_cycle", "cosine", "constant"})],
         "batch_size": [StrOptions({"auto"}), _POSITIVE_INT],
-        "max_epochs": [_POSITIVE_INT],
+        "max_epochs": [_POSITIVE_INT, StrOptions({"auto"})],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [_POSITIVE_INT],
@@ -94,7 +95,7 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator):
         """Do what `fit` says."""
         open_ended = bool(self.early_stopping or self.warm_start)  # its length is not known beforehand
         request = Request(
-            phases(self.lr_schedule, self.max_epochs, open_ended=open_ended),
+            phases(self.lr_schedule, chosen_epochs(self.max_epochs, X), open_ended=open_ended),
             early_stopping=bool(self.early_stopping),
             checkpoint=self.checkpoint,
         )

@@ -15,12 +15,13 @@ from torch import nn
 from sklearn_cnn._random import Stream, generator
 from sklearn_cnn.architectures._build import ImageNetwork, reseed_dropout
 from sklearn_cnn.architectures._plan import Plan
+from sklearn_cnn.estimators._auto import chosen_batch_size
 from sklearn_cnn.estimators._callbacks import FitTasks
 from sklearn_cnn.estimators._fitted import Fitted, plain_history
 from sklearn_cnn.estimators._network import blank_network, fitted_estimator, recipe_of
 from sklearn_cnn.estimators._read import Given, Parameters, Request
 from sklearn_cnn.estimators._sample import Sample, check_range, survey, warn_of_another_range
-from sklearn_cnn.images._moments import Moments
+from sklearn_cnn.images._moments import Moments, PatchMoments
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.training._batches import Batches, batch_bounds
@@ -44,6 +45,8 @@ class Design:
         The network, layer by layer.
     statistics : Moments
         Range of the training images and, where the network is new, their mean and deviation.
+    patches : PatchMoments or None
+        Covariance of windows of pixels, where the network whitens them.
     pixel_range : (float, float)
         Smallest and largest pixel, of this fit and of the one it goes on with.
     precision : {"float32", "bfloat16", "float64"}
@@ -54,6 +57,7 @@ class Design:
 
     plan: Plan
     statistics: Moments
+    patches: PatchMoments | None
     pixel_range: tuple[float, float]
     precision: str
     batch_size: int
@@ -93,14 +97,15 @@ def design(parameters: Parameters, given: Given, earlier: Fitted | None) -> Desi
             f"first fit; use warm_start=False, or {parameters._class.__name__}().fit anew."
         )
     precision = resolve_precision(parameters.precision, given.device, plan.n_macs)
-    statistics = survey(given.sample, statistics=parameters.standardize and earlier is None)
+    patches = plan.whitened and PatchMoments(plan.whitened, len(given.sample.rows))
+    statistics = survey(given.sample, statistics=parameters.standardize and earlier is None, patches=patches or None)
     check_range(*statistics.range, precision)
     if given.held_out is not None:
         check_range(*survey(given.held_out, statistics=False).range, precision)
     pixel_range = _compared_range(parameters, given.sample.images, statistics.range, earlier)
-    batch_size = _batch_size(parameters.batch_size, len(given.sample.rows))
+    batch_size = chosen_batch_size(parameters.batch_size, len(given.sample.rows))
     _check_batches(plan, len(given.sample.rows), batch_size)
-    return Design(plan, statistics, pixel_range, precision, batch_size)
+    return Design(plan, statistics, patches or None, pixel_range, precision, batch_size)
 
 
 def _compared_range(
@@ -120,13 +125,6 @@ def _compared_range(
 def plan_for(parameters: Parameters, shape: ImageShape, n_outputs: int) -> Plan:
     """Lay out the network that parameters describe; a ValueError where it is impossible for such images."""
     return recipe_of(parameters).plan(shape, n_outputs).with_trainable(parameters.trainable_blocks)
-
-
-def _batch_size(batch_size: Any, n: int) -> int:
-    """``"auto"`` gives small sets enough steps and large ones full batches; measured, see the page on performance."""
-    if batch_size != "auto":
-        return int(batch_size)
-    return int(np.clip(2 ** int(np.log2(max(n, 1) / 40)) if n >= 40 else 1, 16, 128))
 
 
 def _check_batches(plan: Plan, n: int, batch_size: int) -> None:
@@ -248,7 +246,9 @@ def _network(parameters: Parameters, given: Given, design: Design, earlier: Fitt
                 f"weights=, or use trainable_blocks='all'."
             )
         recipe = recipe_of(parameters)
-        network, _ = recipe.network(design.plan, given.image_shape, design.statistics, given.seed, double=double)
+        network, _ = recipe.network(
+            design.plan, given.image_shape, design.statistics, given.seed, patches=design.patches, double=double
+        )
     network.training_dtype = torch.bfloat16 if design.precision == "bfloat16" else None
     return network
 

@@ -17,17 +17,17 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn._random import Stream, generator
+from sklearn_cnn.architectures._auto import auto_filters, auto_settings
 from sklearn_cnn.architectures._backbones import catalog_weights, is_backbone, make_backbone
 from sklearn_cnn.architectures._build import ImageNetwork, build_network, initialize
 from sklearn_cnn.architectures._catalog import SMALL, CatalogNet, Entry
-from sklearn_cnn.architectures._conv_blocks import ConvNet
 from sklearn_cnn.architectures._modules import describe_backbone, describe_module, make_module
 from sklearn_cnn.architectures._plan import Architecture, Plan
 from sklearn_cnn.architectures._ready_made import BackboneNet, UserNet
-from sklearn_cnn.architectures._spec import auto_filters, conv_architecture
-from sklearn_cnn.architectures._torch_modules import Standardize
+from sklearn_cnn.architectures._spec import conv_architecture
+from sklearn_cnn.architectures._torch_modules import Standardize, Whiten
 from sklearn_cnn.architectures._weights import differences, load_weights, read_weights, refuse_faults
-from sklearn_cnn.images._moments import Moments, white_of
+from sklearn_cnn.images._moments import Moments, PatchMoments, white_of
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.training._device import nearest_device
 
@@ -65,7 +65,7 @@ class NetworkRecipe:
     architecture: Any
     weights: Any
     standardize: bool
-    dropout: float
+    dropout: float | str
     conv: Mapping[str, Any] | None = None
 
     def resolve(self, shape: ImageShape, n_outputs: int) -> Architecture:
@@ -90,36 +90,48 @@ class NetworkRecipe:
         """
         if is_backbone(self.architecture):
             backbone = make_backbone(self.architecture, shape.channels, seed=0)
-            return describe_backbone(backbone, shape, dropout=float(self.dropout), standardize=bool(self.standardize))
+            return describe_backbone(backbone, shape, dropout=self._head_dropout, standardize=bool(self.standardize))
         if isinstance(self.architecture, str):
-            return CatalogNet(self.architecture, float(self.dropout), bool(self.standardize))
+            return CatalogNet(self.architecture, self._head_dropout, bool(self.standardize))
         if self.architecture is not None:
             module = make_module(self.architecture, shape, n_outputs, seed=0)
             return describe_module(
                 module, shape, n_outputs, factory=self.architecture, standardize=bool(self.standardize)
             )
         assert self.conv is not None
-        if not isinstance(self.conv["filters"], str):
-            return self._conv_net(self.conv["filters"])
+        auto = auto_settings(shape.height, shape.width)
+        given = {**self.conv, "dropout": self.dropout, "standardize": self.standardize}
+        whiten = auto["whiten"] if self.standardize else 0
+        settings = {name: auto[name] if _is_auto(value) and name in auto else value for name, value in given.items()}
+        settings["whiten"] = whiten
+        if not _is_auto(settings["filters"]):
+            return conv_architecture(**settings)
         *deeper, shallowest = auto_filters(shape.height, shape.width)
         for filters in deeper:
             with suppress(ValueError):  # these settings are for fewer blocks, or shrink maps too much
-                net = self._conv_net(filters)
+                net = conv_architecture(**{**settings, "filters": filters})
                 net.plan(shape.channels_first, n_outputs)
                 return net
-        return self._conv_net(shallowest)
+        return conv_architecture(**{**settings, "filters": shallowest})
 
-    def _conv_net(self, filters: Any) -> ConvNet:
-        assert self.conv is not None
-        settings = {**self.conv, "filters": filters, "dropout": self.dropout, "standardize": self.standardize}
-        return conv_architecture(**settings)
+    @property
+    def _head_dropout(self) -> float:
+        """The dropout of a network that is no network of conv blocks."""
+        return 0.25 if _is_auto(self.dropout) else float(self.dropout)
 
     def plan(self, shape: ImageShape, n_outputs: int) -> Plan:
         """Lay it out for images of a shape; see `resolve`."""
         return self.resolve(shape, n_outputs).plan(shape.channels_first, n_outputs)
 
     def network(
-        self, plan: Plan, shape: ImageShape, statistics: Moments, seed: int, *, double: bool = False
+        self,
+        plan: Plan,
+        shape: ImageShape,
+        statistics: Moments,
+        seed: int,
+        *,
+        patches: PatchMoments | None = None,
+        double: bool = False,
     ) -> tuple[ImageNetwork, frozenset[str]]:
         """The network of a plan, its weights drawn or loaded.
 
@@ -133,6 +145,8 @@ class NetworkRecipe:
             Range of the training images, and their statistics where the plan standardises.
         seed : int
             Seed of what is drawn.
+        patches : PatchMoments or None, default=None
+            Covariance of windows of pixels, where the plan whitens them.
         double : bool, default=False
             Whether it computes in float64.
 
@@ -155,6 +169,9 @@ class NetworkRecipe:
         for module in network.modules():
             if isinstance(module, Standardize):
                 module.set_statistics(*self._standard(statistics, plan.architecture))
+            elif isinstance(module, Whiten):
+                assert patches is not None
+                module.set_covariance(patches.covariance_of(statistics.std))
         if self.weights is None:
             return network, frozenset()
         weights, source = self._read_weights()
@@ -223,6 +240,10 @@ def recipe_of(parameters: SimpleNamespace) -> NetworkRecipe:
             f"network; leave them at their defaults, or use architecture=None."
         )
     return NetworkRecipe(parameters.architecture, parameters.weights, parameters.standardize, parameters.dropout)
+
+
+def _is_auto(value: Any) -> bool:
+    return isinstance(value, str) and value == "auto"
 
 
 def _is_default(name: str, value: Any, cls: type) -> bool:

@@ -12,6 +12,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import _check_sample_weight
 
 from sklearn_cnn._random import Stream, generator
+from sklearn_cnn.estimators._auto import chosen_augmenter
 from sklearn_cnn.estimators._fitted import Fitted
 from sklearn_cnn.estimators._run import describe_run
 from sklearn_cnn.estimators._sample import Sample, check_weights
@@ -150,8 +151,9 @@ def read(parameters: Parameters, request: Request, data: Data, validation: Data,
     if earlier is None:
         task = task.learned(sample)
     sample, held_out = task.encoded((sample, held_out), parameters.precision)
-    if parameters.augmenter is not None:
-        sample = replace(sample, images=augmented(parameters.augmenter, sample.images, seen_by_numpy=False))
+    augmenter = chosen_augmenter(parameters, sample.images)
+    if augmenter is not None:
+        sample = replace(sample, images=augmented(augmenter, sample.images, seen_by_numpy=False))
     check_callbacks(
         parameters.skorch_callbacks, lr_schedule=parameters.lr_schedule, has_validation=held_out is not None
     )

@@ -278,7 +278,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         weight_decay: float = 0.01,
         lr_schedule: str = "auto",
         batch_size: int | str = "auto",
-        max_epochs: int = 10,
+        max_epochs: int | str = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 5,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklearn_cnn.images._moments import Moments
+from sklearn_cnn.images._moments import Moments, PatchMoments
 from sklearn_cnn.images._source import ImageSource
 
 
@@ -49,13 +49,19 @@ def check_weights(weights: NDArray[np.float64], what: str) -> None:
         )
 
 
-def survey(sample: Sample, *, statistics: bool) -> Moments:
-    """Go through the images of a sample once, undrawn: their range and, if wanted, the channels' statistics."""
+def survey(sample: Sample, *, statistics: bool, patches: PatchMoments | None = None) -> Moments:
+    """Go through the images of a sample once, undrawn: their range and, if wanted, the channels' statistics.
+
+    `patches` are updated too, if given.
+    """
     moments = Moments("channel")
     weights = sample.unit_weights() if statistics else None
     for rows, pixels in sample.images.batches(sample.rows):
         if statistics:
-            moments.update(pixels, None if weights is None else weights[rows])
+            own = None if weights is None else weights[rows]
+            moments.update(pixels, own)
+            if patches is not None:
+                patches.update(pixels, own)
         else:
             moments.see(pixels)
     return moments

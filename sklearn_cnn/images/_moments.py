@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 REDUCED = {"channel": (0, 2, 3), "pixel": (0,), "all": (0, 1, 2, 3)}
 """Axes of ``(n, c, h, w)`` that one statistic is taken over."""
@@ -111,6 +112,86 @@ class Moments:
     def center(self) -> NDArray[np.float64]:
         """The mean; exactly the value itself where all are equal, so that subtracting it gives 0."""
         return np.where(self.low == self.high, self.low, self.mean).astype(np.float64)
+
+
+class PatchMoments:
+    """Weighted mean and covariance of all windows of one size in some thousand images.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width of a window in pixels, at most those of an image.
+    n_images : int
+        Images that will come. Of many, every so-manyth is used.
+
+    Attributes
+    ----------
+    total : float
+        Weight of the images used.
+    mean : Tensor of shape (c * h * w,) or None
+        Mean of the windows, whose values are in the order of a filter's weights: channel, row, column.
+    squares : Tensor of shape (c * h * w, c * h * w) or None
+        Weighted sum of products of deviations from it, in float64.
+    """
+
+    _MOST_IMAGES = 2048
+
+    def __init__(self, size: tuple[int, int], n_images: int) -> None:
+        self.size = size
+        self.total = 0.0
+        self.mean: Any = 0.0
+        self.squares: Any = 0.0
+        self._step = max(1, n_images // self._MOST_IMAGES)
+        self._n_seen = 0
+
+    def update(self, pixels: Tensor, weights: NDArray[np.float64] | None = None) -> None:
+        """Update mean and covariance with a batch.
+
+        Parameters
+        ----------
+        pixels : Tensor of shape (n, c, h, w)
+            Images of any real dtype.
+        weights : ndarray of shape (n,) or None, default=None
+            Weights of the images.
+        """
+        first = -self._n_seen % self._step
+        self._n_seen += len(pixels)
+        w = np.ones(len(pixels)) if weights is None else weights
+        pixels, w = pixels[first :: self._step], w[first :: self._step]
+        size = max(1, _AT_ONCE // (pixels.shape[1:].numel() * self.size[0] * self.size[1]))
+        for start in range(0, len(pixels), size):
+            self._merge(pixels[start : start + size], w[start : start + size])
+
+    def _merge(self, pixels: Tensor, w: NDArray[np.float64]) -> None:
+        if not w.any():
+            return
+        windows = F.unfold(pixels.to(torch.float64), self.size)  # (n, c * h * w, places)
+        share = torch.from_numpy(w / w.sum()).to(windows.device)[:, None, None] / windows.shape[2]
+        mean = (windows * share).sum(dim=(0, 2))
+        deviations = windows - mean[:, None]
+        squares = torch.einsum("nap,nbp->ab", deviations * share, deviations) * w.sum()
+        delta = mean - self.mean  # merged as in Moments
+        total = self.total + w.sum()
+        self.mean = self.mean + delta * (w.sum() / total)
+        self.squares = self.squares + squares + torch.outer(delta, delta) * (self.total * w.sum() / total)
+        self.total = total
+
+    def covariance_of(self, std: NDArray[np.float64]) -> Tensor:
+        """Covariance of the values of a window of standardised pixels.
+
+        Parameters
+        ----------
+        std : ndarray of shape (c, 1, 1)
+            What the pixels of each channel are divided by.
+
+        Returns
+        -------
+        Tensor of shape (c * h * w, c * h * w)
+            The covariance, on the CPU in float64.
+        """
+        scale = torch.from_numpy(np.repeat(std.ravel(), self.size[0] * self.size[1]))
+        covariance: Tensor = self.squares.cpu() / self.total / torch.outer(scale, scale)
+        return covariance
 
 
 def white_of(high: float) -> float:

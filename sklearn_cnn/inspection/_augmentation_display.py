@@ -6,6 +6,7 @@ from typing import Any, Self
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from sklearn_cnn.estimators._auto import chosen_augmenter
 from sklearn_cnn.estimators._base import BaseCNN
 from sklearn_cnn.estimators._network import fitted_steps
 from sklearn_cnn.images._reading import read_images
@@ -94,10 +95,8 @@ class AugmentationDisplay:
         """
         check_count("n_images", n_images)
         check_count("n_draws", n_draws)
-        before, found = _find_augmenter(augmenter)
-        images = first_of(X, n_images)
-        for step in before:
-            images = step.transform(images)
+        before, found = _find_augmenter(augmenter, first_of(X, n_images))
+        images = _prepared(before, first_of(X, n_images))
         source = read_images(images, image_shape=found.image_shape, channels=found.channels, name=type(found).__name__)
         shape = source.image_shape
         draws = found.sample(images, n_draws)
@@ -143,8 +142,14 @@ class AugmentationDisplay:
         return self
 
 
-def _find_augmenter(estimator: Any) -> tuple[list[Any], ImageAugmenter]:
-    """The steps before an augmenter, and the augmenter with the settings that training would use."""
+def _prepared(steps: list[Any], images: Any) -> Any:
+    for step in steps:
+        images = step.transform(images)
+    return images
+
+
+def _find_augmenter(estimator: Any, images: Any) -> tuple[list[Any], ImageAugmenter]:
+    """The steps before an augmenter, and the augmenter with the settings that training would use for such images."""
     steps = _all_steps(estimator)
     seeds = [step.random_state for step in steps if isinstance(step, BaseCNN)]
     for number, step in enumerate(steps):
@@ -153,9 +158,15 @@ def _find_augmenter(estimator: Any) -> tuple[list[Any], ImageAugmenter]:
         if isinstance(step, BaseCNN) and step.augmenter is not None:
             # The network decides how its images are read.
             reading = {"image_shape": step.image_shape, "channels": step.channels}
-            return steps[:number], _seeded(clone(step.augmenter).set_params(**reading), seeds)
+            source = read_images(_prepared(steps[:number], images), **reading, name=type(step).__name__)
+            chosen = chosen_augmenter(step, source)
+            if chosen is not None:
+                return steps[:number], _seeded(clone(chosen).set_params(**reading), seeds)
     if any(isinstance(step, BaseCNN) for step in steps):
-        raise ValueError("there is no augmenter: neither a step of a pipeline nor the parameter augmenter.")
+        raise ValueError(
+            "there is no augmenter: neither a step of a pipeline nor the parameter augmenter, whose 'auto' adds "
+            "none for these images."
+        )
     raise TypeError(
         f"AugmentationDisplay needs an ImageAugmenter, or a network or pipeline that has one; got "
         f"{type(estimator).__name__}."
