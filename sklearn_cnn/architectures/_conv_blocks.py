@@ -8,8 +8,9 @@ from sklearn_cnn.architectures._geometry import same_padding
 from sklearn_cnn.architectures._layer import Pair, Sides
 from sklearn_cnn.architectures._plan import Plan
 
-WHITENED = (2, 2)
-"""Height and width of the windows that are whitened, in pixels (Jordan 2024, arXiv:2404.00498, section 3.2)."""
+SMALLEST_WINDOW = 2
+"""Side of the windows that are whitened, in pixels, where their step is not larger (Jordan 2024, arXiv:2404.00498,
+section 3.2)."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class ConvNet:
         if self.standardize:
             draft.standardize()
         if self.whiten:
-            draft.whiten(WHITENED, (self.whiten, self.whiten))
+            draft.whiten(max(SMALLEST_WINDOW, self.whiten), self.whiten)
             draft.activate(f"whiten_{self.activation}", self.activation)
         for number, block in enumerate(self.blocks, start=1):
             draft.block = f"block{number}"

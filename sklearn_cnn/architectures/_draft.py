@@ -191,15 +191,16 @@ class Draft:
         """Append a layer that standardises pixels."""
         return self.add("standardize", "standardize")
 
-    def whiten(self, window: Pair, stride: Pair) -> str:
-        """Append a layer that whitens windows of pixels, which must fit the image."""
+    def whiten(self, window: int, stride: int) -> str:
+        """Append a layer that whitens square windows of pixels, which must fit the image. Four components a channel."""
         channels, *size = self.shape_of()
-        if size[0] < window[0] or size[1] < window[1]:
-            raise ValueError(f"windows of {window} pixels do not fit images of {tuple(size)} pixels.")
-        size = [output_size(size[axis], window[axis], stride[axis], 0, 1) for axis in (0, 1)]
-        shape = (2 * channels * prod(window), *size)
-        n_macs = prod(shape) * channels * prod(window)
-        return self.add("whiten", "whiten", shape=shape, n_macs=n_macs, kernel=window, stride=stride)
+        if min(size) < window:
+            raise ValueError(f"windows of {window}×{window} pixels do not fit images of {size[0]}×{size[1]} pixels.")
+        shape = (8 * channels, *(output_size(side, window, stride, 0, 1) for side in size))
+        n_macs = prod(shape) * channels * window**2
+        return self.add(
+            "whiten", "whiten", shape=shape, n_macs=n_macs, kernel=(window, window), stride=(stride, stride)
+        )
 
     def norm(self, name: str, *, eps: float = 1e-5) -> str:
         """Append a batch normalisation."""

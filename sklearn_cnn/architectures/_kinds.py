@@ -171,7 +171,7 @@ KINDS: dict[str, LayerKind] = {
         pointwise=True,
     ),
     "whiten": LayerKind(
-        lambda layer, n_inputs: Whiten(n_inputs, _pair(layer.kernel), _pair(layer.stride)),
+        lambda layer, n_inputs: Whiten(n_inputs, layer.output_shape[0], _pair(layer.kernel), _pair(layer.stride)),
         buffers=lambda layer, n_inputs: {"weight": (layer.output_shape[0], n_inputs, *_pair(layer.kernel))},
         output_shape=None,
         sees="window",

@@ -29,15 +29,15 @@ class Standardize(nn.Module):
 
 
 class Whiten(nn.Module):
-    """A fixed convolution whose filters are the principal components of windows of pixels, and their negatives.
+    """A fixed convolution whose filters are the first principal components of windows of pixels, and their negatives.
 
     The outputs of the components are uncorrelated and have the same variance (Jordan 2024, arXiv:2404.00498, section
     3.2). What follows can then tell fine structure, whose contrast is small, as easily as areas of one colour.
 
     Parameters
     ----------
-    n_channels : int
-        Channels of an image.
+    n_channels, n_filters : int
+        Channels of an image and of the result.
     window : (int, int)
         Height and width of a window, in pixels.
     stride : (int, int)
@@ -49,17 +49,16 @@ class Whiten(nn.Module):
 
     weight: Tensor
 
-    def __init__(self, n_channels: int, window: tuple[int, int], stride: tuple[int, int]) -> None:
+    def __init__(self, n_channels: int, n_filters: int, window: tuple[int, int], stride: tuple[int, int]) -> None:
         super().__init__()
         self.stride = stride
-        n_values = n_channels * window[0] * window[1]
-        self.register_buffer("weight", torch.zeros(2 * n_values, n_channels, *window, device="cpu"))
+        self.register_buffer("weight", torch.zeros(n_filters, n_channels, *window, device="cpu"))
 
     def set_covariance(self, covariance: Tensor) -> None:
         """Take over the filters for windows of standardised pixels, whose covariance is ``(n_values, n_values)``."""
         variances, components = torch.linalg.eigh(covariance)
         scaled = (components / (variances.clamp(min=0) + self.EPS).sqrt()).T.flip(0)  # the largest variance first
-        filters = scaled.to(self.weight.dtype).reshape(-1, *self.weight.shape[1:])
+        filters = scaled[: len(self.weight) // 2].to(self.weight.dtype).reshape(-1, *self.weight.shape[1:])
         self.weight.copy_(torch.cat([filters, -filters]))
 
     def forward(self, x: Tensor) -> Tensor:

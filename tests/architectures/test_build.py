@@ -11,9 +11,10 @@ from torch.nn import functional as F
 
 from sklearn_cnn import CNNClassifier
 from sklearn_cnn.architectures._build import ImageNetwork, build_network, initialize, reseed_dropout
+from sklearn_cnn.architectures._catalog import CatalogNet
 from sklearn_cnn.architectures._dropout import SeededDropout
 from sklearn_cnn.architectures._spec import ACTIVATIONS, conv_architecture
-from sklearn_cnn.architectures._torch_modules import Dense, Standardize
+from sklearn_cnn.architectures._torch_modules import Dense, Standardize, Whiten
 from tests.architectures.settings import DEFAULTS
 
 
@@ -202,6 +203,7 @@ def test_first_weights_have_variance_gain_squared_over_fan_in(activation):
     fans = {"block1_conv": 16 * 9, "block2_conv": 64 * 9, "dense1": 96 * 16}
     for name, fan_in in fans.items():
         weight = network.layers[name].weight.detach()
+        weight = weight[weight.shape[1] :] if weight.ndim == 4 else weight  # behind the filters that are the identity
         assert weight.var().item() == pytest.approx(GAINS[activation] ** 2 / fan_in, rel=0.06)
         assert abs(weight.mean().item()) < 5 * weight.std().item() / weight.numel() ** 0.5
 
@@ -212,9 +214,62 @@ def test_no_gain_is_given_to_the_output_layer():
 
 
 def test_first_weights_are_normally_distributed():
-    weight = network_of(plan_of((64, 4, 4), filters=128)).layers["block1_conv"].weight.detach().flatten()
+    weight = network_of(plan_of((64, 4, 4), filters=128)).layers["block1_conv"].weight.detach()[64:].flatten()
     shares = [(weight.abs() < k * weight.std()).float().mean().item() for k in (1, 2)]
     assert shares == pytest.approx([0.6827, 0.9545], abs=0.01)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3, (3, 5)])
+def test_convolutions_begin_by_handing_their_channels_on(kernel_size):
+    plan = plan_of((3, 9, 9), filters=(4, 6), kernel_size=[kernel_size])
+    network = network_of(plan)
+    for name, n_inputs in (("block1_conv", 3), ("block2_conv", 4)):
+        maps = images_of(2, n_inputs, 9, 9)
+        assert torch.equal(network.layers[name](maps)[:, :n_inputs], maps)
+        assert not torch.equal(network.layers[name](maps)[:, n_inputs : n_inputs + 1], maps[:, :1])
+
+
+def test_a_convolution_to_fewer_channels_is_drawn_whole():
+    weight = network_of(plan_of((8, 9, 9), filters=4)).layers["block1_conv"].weight
+    assert (weight != 0).all()
+
+
+def test_a_convolution_of_a_classic_network_is_drawn_whole():
+    plan = CatalogNet("resnet18", dropout=0.0, standardize=False).plan((3, 32, 32), 2)
+    network = network_of(plan)
+    convolutions = [network.layers[row.name].weight for row in plan.layers if row.kind == "conv"]
+    assert all((weight != 0).all() for weight in convolutions)
+
+
+def photographs_like(n, channels, side, seed=0):
+    """Images whose neighbouring pixels, and channels, are nearly equal."""
+    images = torch.randn(n, channels, side, side, generator=seeded(seed)).cumsum(2).cumsum(3)
+    return images + 2 * images.mean(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize(("channels", "window", "step"), [(3, 2, 1), (1, 2, 2), (3, 4, 4), (5, 3, 1)])
+def test_whitened_windows_are_uncorrelated_and_of_one_variance(channels, window, step):
+    images = photographs_like(200, channels, 16)
+    images = (images - images.mean(dim=(0, 2, 3), keepdim=True)) / images.std(dim=(0, 2, 3), keepdim=True)
+    windows = F.unfold(images.double(), window).transpose(1, 2).flatten(0, 1)
+    whiten = Whiten(channels, 8 * channels, (window, window), (step, step))
+    whiten.set_covariance(torch.cov(windows.T))
+    maps = whiten(images)
+    assert maps.shape == (200, 8 * channels, *[(16 - window) // step + 1] * 2)
+    assert torch.equal(maps[:, 4 * channels :], -maps[:, : 4 * channels])
+    values = maps[:, : 4 * channels].transpose(0, 1).flatten(1)
+    off = torch.corrcoef(values).fill_diagonal_(0).abs().max()
+    assert off < 0.1
+    variances = values.var(dim=1)
+    assert (variances < 1.2).all()
+    assert variances[0] > 0.8
+
+
+def test_images_of_one_value_are_whitened_to_finite_numbers():
+    whiten = Whiten(1, 8, (2, 2), (1, 1))
+    whiten.set_covariance(torch.zeros(4, 4, dtype=torch.float64))
+    assert torch.isfinite(whiten(torch.zeros(1, 1, 4, 4))).all()
+    assert torch.isfinite(whiten.weight).all()
 
 
 def test_biases_start_at_zero():

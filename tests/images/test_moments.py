@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_cnn.images._moments import Moments, white_of
+from sklearn_cnn.images._moments import Moments, PatchMoments, white_of
 from sklearn_cnn.images._shape import ImageShape
 from tests.cases import for_every
 
@@ -55,6 +55,50 @@ def test_weights_count_as_repeated_rows(chunk):
     repeated = moments_of(np.repeat(images, counts, axis=0), shape)
     np.testing.assert_allclose(weighted.mean, repeated.mean, rtol=1e-12)
     np.testing.assert_allclose(weighted.variance, repeated.variance, rtol=1e-12)
+
+
+def patch_moments_of(images, size, weights=None, chunk=1000, n_images=None):
+    moments = PatchMoments(size, len(images) if n_images is None else n_images)
+    for start in range(0, len(images), chunk):
+        part = slice(start, start + chunk)
+        moments.update(torch.from_numpy(images[part]), None if weights is None else weights[part])
+    return moments
+
+
+def covariance_of_windows(images, size):
+    """The covariance by NumPy, of windows in the order of a filter's weights."""
+    windows = np.lib.stride_tricks.sliding_window_view(images.astype(np.float64), size, axis=(2, 3))
+    rows = windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, images.shape[1] * size[0] * size[1])
+    return np.cov(rows.T, bias=True)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (2, 3)])
+@pytest.mark.parametrize("chunk", [1, 7, 40])
+@pytest.mark.parametrize("offset", [0, 1e6])
+def test_the_covariance_of_windows_is_that_of_numpy(size, chunk, offset):
+    images = np.random.default_rng(0).normal(offset, 1, (40, 3, 5, 4))
+    std = np.array([1.0, 2.0, 4.0]).reshape(3, 1, 1)
+    found = patch_moments_of(images, size, chunk=chunk).covariance_of(std)
+    np.testing.assert_allclose(found, covariance_of_windows(images / std, size), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+def test_weights_of_windows_count_as_repeated_rows(chunk):
+    rng = np.random.default_rng(0)
+    images, counts = rng.normal(size=(20, 1, 3, 3)), rng.integers(0, 4, 20)
+    weighted = patch_moments_of(images, (2, 2), counts.astype(float), chunk=chunk)
+    repeated = patch_moments_of(np.repeat(images, counts, axis=0), (2, 2))
+    ones = np.ones((1, 1, 1))
+    np.testing.assert_allclose(weighted.covariance_of(ones), repeated.covariance_of(ones), rtol=1e-10)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64])
+def test_of_many_images_windows_of_every_so_manyth_are_used(chunk):
+    images = np.random.default_rng(0).normal(size=(30, 1, 3, 3))
+    some = patch_moments_of(images, (2, 2), chunk=chunk, n_images=4 * 2048)
+    of_them = patch_moments_of(images[::4], (2, 2))
+    ones = np.ones((1, 1, 1))
+    np.testing.assert_allclose(some.covariance_of(ones), of_them.covariance_of(ones), rtol=1e-10)
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-3, 7.0, 1e6, 0.1 + 0.2])
