@@ -22,9 +22,11 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     of any type. Each image has one label, or several labels in an indicator matrix of 0 and 1. The first
     half of the parameters shape the network; the others say how X is read and how the network is trained.
 
-    A block is a convolution, a pool, a normalisation and an activation, in this order; after the last
-    block come the dense layers. Settings of the blocks take one value for all blocks or a sequence
-    with one entry a block; an entry is an int or a ``(height, width)`` pair.
+    A block is a convolution, a pool, a normalisation and an activation, in this order, and perhaps
+    further convolutions; after the last block come the dense layers. Settings of the blocks take one
+    value for all blocks or a sequence with one entry a block; an entry is an int or a ``(height, width)``
+    pair. Where a setting is ``"auto"``, it follows from the size of the images: those of 28 pixels a side
+    and more get a deeper network than small ones.
 
     Read more in the user guide.
 
@@ -46,25 +48,28 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         What is added there.
     dilation : int or sequence, default=1
         Step between neighbouring values of a convolution window, in pixels.
-    convs_per_block : int or sequence, default=1
-        Convolutions in a block; the pool follows the first.
+    convs_per_block : int, sequence or "auto", default="auto"
+        Convolutions in a block; the pool follows the first. ``"auto"`` is 2 from 28 pixels on, else 1.
     pooling : {"max", "avg"}, None or sequence, default="max"
         Kind of pool of each block, or None.
     pool_size : int or sequence, default=2
         Height and width of the pool windows, in pixels. A window larger than its map is clipped.
     pool_stride : int, None or sequence, default=None
         Step of the pools, in pixels; by default `pool_size`.
-    global_pooling : {"avg", "max"} or None, default=None
-        Reduces every map to one number after the last block.
+    global_pooling : {"avg", "max", "auto"} or None, default="auto"
+        Reduces every map to one number after the last block. ``"auto"`` is ``"max"`` from 28 pixels on, else
+        None.
     activation : {"relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"}, default="relu"
         Function after every convolution and hidden dense layer.
     normalization : {"batch"} or None, default="batch"
         Batch normalisation in the conv blocks [1]_. Batches then need two images at least where a map
         has one value.
-    hidden_layer_sizes : int or sequence of int, default=(128,)
-        Widths of the dense layers between the blocks and the output.
-    dropout : float, default=0.25
-        Share of the values that training sets to zero before each dense layer [2]_.
+    hidden_layer_sizes : int, sequence of int or "auto", default="auto"
+        Widths of the dense layers between the blocks and the output. ``"auto"`` is none from 28 pixels on,
+        else (128,).
+    dropout : float or "auto", default="auto"
+        Share of the values that training sets to zero before each dense layer [2]_. ``"auto"`` is 0 from 28
+        pixels on, else 0.25; 0.25 too beside an `architecture`.
     architecture : str, callable or None, default=None
         A whole network in place of the conv blocks: the name of a classic one, see
         `list_architectures`; ``"torchvision:NAME"`` or ``"timm:NAME"``, with a head of ours; or a callable
@@ -87,13 +92,17 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     channels : {"auto", "first", "last"}, default="auto"
         Where the channels of X stand. ``"auto"`` recognises 1, 3 and 4 channels; the others allow any
         number.
-    augmenter : ImageAugmenter or None, default=None
+    augmenter : ImageAugmenter, "auto" or None, default="auto"
         Random changes of the training images, drawn anew in every epoch and left out of validation and
-        prediction; the same as an ``ImageAugmenter`` before this classifier in a pipeline.
+        prediction; the same as an ``ImageAugmenter`` before this classifier in a pipeline. ``"auto"``
+        shifts images from 28 pixels on by up to a sixteenth of the shorter side, but not where an
+        ``ImageAugmenter`` comes before, and not with `weights` or frozen blocks.
     standardize : bool, default=True
         Whether each channel is brought to mean 0 and standard deviation 1, by the weighted statistics
-        of the training images, inside the network. It cancels a per-channel normaliser in a pipeline:
-        set it to False when you search over one.
+        of the training images, inside the network. In a network of conv blocks for images from 28 pixels
+        on, windows of pixels are whitened too: a fixed convolution turns them into uncorrelated values of
+        one variance [6]_. It cancels a per-channel normaliser in a pipeline: set it to False when you
+        search over one.
     optimizer : {"adamw", "adam", "sgd", "rmsprop"} or callable, default="adamw"
         Optimiser, or a callable ``(parameters, lr=) -> torch.optim.Optimizer``.
     lr : float or "auto", default="auto"
@@ -115,8 +124,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         0 where the probabilities themselves matter.
     batch_size : int or "auto", default="auto"
         Images a step. ``"auto"`` grows with the training set, from 16 to 128.
-    max_epochs : int, default=10
-        Passes over the training images.
+    max_epochs : int or "auto", default="auto"
+        Passes over the training images. ``"auto"`` is 10 up to 25,000 images; then fewer, down to 5.
     early_stopping : bool, default=False
         Whether to hold out a part of the training images (or to use `X_val`), to stop when its
         accuracy no longer rises, and to go back to the best epoch. The part has every class in
@@ -216,6 +225,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
        learning rates", 2019, arXiv:1708.07120.
     .. [5] Szegedy et al., "Rethinking the inception architecture for computer vision", 2016,
        arXiv:1512.00567.
+    .. [6] Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024, arXiv:2404.00498.
 
     Examples
     --------

@@ -550,11 +550,14 @@ def convolutions(plan):
     ("side", "settings", "expected"),
     [
         (8, {}, [64, 128]),
-        (28, {}, [32, 64, 128]),
-        (28, {"kernel_size": 5, "padding": "valid"}, [64, 128]),  # 28→24→12→8→4 leaves no room for a third
-        (28, {"kernel_size": (5, 3)}, [64, 128]),  # one entry a block
-        (28, {"kernel_size": (5, 3, 3)}, [32, 64, 128]),
-        (64, {}, [32, 64, 128, 256]),
+        (27, {}, [64, 128]),
+        (28, {}, [32, 32, 64, 64, 128, 128]),
+        (28, {"convs_per_block": 1}, [32, 64, 128]),
+        # 28→24→12→8→4 leaves no room for a third.
+        (28, {"kernel_size": 5, "padding": "valid", "convs_per_block": 1, "standardize": False}, [64, 128]),
+        (28, {"kernel_size": (5, 3), "convs_per_block": 1}, [64, 128]),  # one entry a block
+        (28, {"kernel_size": (5, 3, 3), "convs_per_block": 1}, [32, 64, 128]),
+        (64, {"convs_per_block": 1}, [32, 64, 128, 256]),
     ],
 )
 def test_auto_filters_fit_the_images_and_the_other_settings(side, settings, expected):
