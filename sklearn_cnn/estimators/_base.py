@@ -74,7 +74,7 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator):
         "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "lr_schedule": [StrOptions({"auto", "one_cycle", "cosine", "constant"})],
+        "lr_schedule": [StrOptions({"auto", "warmup_stable_decay", "one_cycle", "cosine", "constant"})],
         "batch_size": [StrOptions({"auto"}), _POSITIVE_INT],
         "max_epochs": [_POSITIVE_INT],
         "early_stopping": ["boolean"],
@@ -94,7 +94,7 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator):
         """Do what `fit` says."""
         open_ended = bool(self.early_stopping or self.warm_start)  # its length is not known beforehand
         request = Request(
-            phases(self.lr_schedule, self.max_epochs, open_ended=open_ended),
+            phases(self.lr_schedule, self.max_epochs, open_ended=open_ended, early_stopping=bool(self.early_stopping)),
             early_stopping=bool(self.early_stopping),
             checkpoint=self.checkpoint,
         )

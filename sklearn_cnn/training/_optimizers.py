@@ -88,10 +88,13 @@ class Phase:
         Number of epochs.
     curve : str
         Name of a function in ``CURVES``.
+    warm_up : int
+        Steps of a linear rise at the beginning. It ends with the first epoch at the latest.
     """
 
     n_epochs: int
     curve: str
+    warm_up: int = 0
 
 
 def _one_cycle(done: float) -> float:
@@ -109,31 +112,42 @@ CURVES: dict[str, Callable[[float], float]] = {
 """Learning rate as a share of the peak; the argument is the share of the phase that is done, in [0, 1)."""
 
 
-def phases(lr_schedule: str, max_epochs: int, *, open_ended: bool) -> tuple[Phase, ...]:
+WARM_UP = 100
+"""Steps of the warm-up."""
+
+
+def phases(lr_schedule: str, max_epochs: int, *, open_ended: bool, early_stopping: bool = False) -> tuple[Phase, ...]:
     """The phases of a fit.
 
     Parameters
     ----------
-    lr_schedule : {"auto", "one_cycle", "cosine", "constant"}
+    lr_schedule : {"auto", "warmup_stable_decay", "one_cycle", "cosine", "constant"}
         The parameter.
     max_epochs : int
         Number of epochs of all phases together.
     open_ended : bool
-        Whether the fit may stop early or be continued. The number of epochs is then unknown, and ``"auto"`` means a
-        constant learning rate with a final cooldown.
+        Whether the fit may stop early or be continued. The number of epochs is then unknown, and ``"auto"`` means
+        ``"warmup_stable_decay"``.
+    early_stopping : bool, default=False
+        Whether patience may end the constant phase. A fifth of `max_epochs` would then often be longer than what came
+        before it, so the cooldown has at most 4 epochs.
 
     Returns
     -------
     tuple of Phase
         One phase, or a constant phase and a cooldown.
     """
-    if lr_schedule != "auto":
+    if lr_schedule == "auto":
+        lr_schedule = "warmup_stable_decay" if open_ended else "one_cycle"
+    if lr_schedule != "warmup_stable_decay":
         return (Phase(max_epochs, lr_schedule),)
-    if not open_ended:
-        return (Phase(max_epochs, "one_cycle"),)
-    cooldown = max(1, min(4, max_epochs // 5))
-    constant = max_epochs - cooldown
-    return (*([Phase(constant, "constant")] if constant else []), Phase(cooldown, "cooldown"))
+    # Whole epochs, the nearest number to a fifth: the state before the cooldown does not depend on max_epochs.
+    cooldown = max(1, (max_epochs + 2) // 5)
+    if early_stopping:
+        cooldown = min(4, cooldown)
+    if cooldown == max_epochs:
+        return (Phase(cooldown, "cooldown", WARM_UP),)
+    return Phase(max_epochs - cooldown, "constant", WARM_UP), Phase(cooldown, "cooldown")
 
 
 class LearningRate:
@@ -144,25 +158,27 @@ class LearningRate:
     optimizer : torch.optim.Optimizer
         Its present learning rates are the peaks.
     phases : sequence of Phase
-        All phases of the fit. Where the curves of all are constant, the learning rates are left alone, so that a
+        All phases of the fit. Where all are constant without a warm-up, the learning rates are left alone, so that a
         callback may change them.
     """
 
     def __init__(self, optimizer: Optimizer, phases: Sequence[Phase]) -> None:
         self.peaks = [group["lr"] for group in optimizer.param_groups]
         self._optimizer = optimizer
-        self._fixed = all(phase.curve == "constant" for phase in phases)
+        self._fixed = all(phase.curve == "constant" and not phase.warm_up for phase in phases)
         self._curve = CURVES["constant"]
-        self._step, self._n_steps = 0, 1
+        self._step, self._n_steps, self._warm_up = 0, 1, 0
 
     def begin(self, phase: Phase, n_batches: int, epoch: int = 0) -> None:
         """Begin an epoch of a phase whose epochs have so many batches."""
         self._curve = CURVES[phase.curve]
         self._step, self._n_steps = epoch * n_batches, phase.n_epochs * n_batches
+        self._warm_up = min(phase.warm_up, n_batches) if epoch == 0 else 0
 
     def advance(self) -> None:
         """Set the learning rates of the next step."""
-        self._set(self._curve(self._step / self._n_steps))
+        risen = min(1.0, (self._step + 1) / self._warm_up) if self._warm_up else 1.0
+        self._set(risen * self._curve(self._step / self._n_steps))
         self._step += 1
 
     def end(self) -> None:

@@ -93,18 +93,56 @@ def test_one_cycle_has_no_jump():
 
 
 @for_every("max_epochs", [1, 2, 3, 5, 10, 100])
-@for_every("schedule", ["auto", "one_cycle", "cosine", "constant"])
+@for_every("schedule", ["auto", "warmup_stable_decay", "one_cycle", "cosine", "constant"])
 @for_every("open_ended", [True, False])
-def test_phases_add_up_to_the_epochs(max_epochs, schedule, open_ended):
-    laid_out = phases(schedule, max_epochs, open_ended=open_ended)
+@for_every("early_stopping", [True, False])
+def test_phases_add_up_to_the_epochs(max_epochs, schedule, open_ended, early_stopping):
+    laid_out = phases(schedule, max_epochs, open_ended=open_ended, early_stopping=early_stopping)
     assert sum(phase.n_epochs for phase in laid_out) == max_epochs
     assert all(phase.n_epochs > 0 for phase in laid_out)
-    if schedule != "auto":
-        assert laid_out == (Phase(max_epochs, schedule),)
-    elif open_ended:
+    if schedule == "auto":
+        schedule = "warmup_stable_decay" if open_ended else "one_cycle"
+    if schedule == "warmup_stable_decay":
         assert laid_out[-1].curve == "cooldown"
     else:
-        assert laid_out == (Phase(max_epochs, "one_cycle"),)
+        assert laid_out == (Phase(max_epochs, schedule),)
+
+
+@pytest.mark.parametrize(
+    ("early_stopping", "max_epochs", "cooldown"),
+    [
+        *(
+            (False, *lengths)
+            for lengths in [(1, 1), (2, 1), (3, 1), (5, 1), (7, 1), (8, 2), (10, 2), (30, 6), (100, 20)]
+        ),
+        *((True, *lengths) for lengths in [(1, 1), (10, 2), (30, 4), (100, 4)]),
+    ],
+)
+def test_the_cooldown_is_a_fifth_of_the_epochs_and_short_with_early_stopping(early_stopping, max_epochs, cooldown):
+    laid_out = phases("warmup_stable_decay", max_epochs, open_ended=False, early_stopping=early_stopping)
+    assert [(phase.n_epochs, phase.curve) for phase in laid_out] == [
+        *([(max_epochs - cooldown, "constant")] if max_epochs > 1 else []),
+        (cooldown, "cooldown"),
+    ]
+    assert [bool(phase.warm_up) for phase in laid_out] == [True, False][: len(laid_out)]
+
+
+@pytest.mark.parametrize(
+    ("n_batches", "rates"),
+    [(5, [0.25, 0.5, 0.75, 1, 1] + [1] * 5), (2, [0.5, 1, 1, 1]), (1, [1, 1])],
+)
+def test_the_warm_up_counts_steps_and_ends_with_the_first_epoch(n_batches, rates):
+    _, given = parameters()
+    optimizer = OptimizerFactory("sgd", momentum=0.0, weight_decay=0.0)(given, lr=2.0)
+    phase = Phase(2, "constant", warm_up=4)
+    rate = LearningRate(optimizer, [phase])
+    seen = []
+    for epoch in range(2):
+        rate.begin(phase, n_batches, epoch)
+        for _ in range(n_batches):
+            rate.advance()
+            seen.append(optimizer.param_groups[0]["lr"] / 2)
+    assert seen == rates
 
 
 def test_the_rate_of_every_step_follows_the_curve_and_the_peaks_come_back():
