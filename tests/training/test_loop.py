@@ -106,7 +106,7 @@ def test_the_network_before_the_cooldown_does_not_depend_on_the_number_of_epochs
     courses = []
     for max_epochs in (5, 12):
         ended = []
-        small(lr_schedule="warmup_stable_decay", max_epochs=max_epochs, skorch_callbacks=[Look()]).fit(X, y)
+        small(max_epochs=max_epochs, skorch_callbacks=[Look()]).fit(X, y)
         courses.append(ended)
     short, long = courses
     for name in short[3]:
