@@ -75,7 +75,7 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator):
         "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "lr_schedule": [StrOptions({"auto", "one_cycle", "cosine", "constant"})],
+        "lr_schedule": [StrOptions({"auto", "warmup_stable_decay", "cosine", "constant"})],
         "batch_size": [StrOptions({"auto"}), _POSITIVE_INT],
         "max_epochs": [_POSITIVE_INT, StrOptions({"auto"})],
         "early_stopping": ["boolean"],
@@ -93,13 +93,18 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator):
 
     def _fit_whole(self, X: Any, y: Any, sample_weight: Any, X_val: Any, y_val: Any, sample_weight_val: Any) -> Self:
         """Do what `fit` says."""
-        open_ended = bool(self.early_stopping or self.warm_start)  # its length is not known beforehand
+        early_stopping = bool(self.early_stopping)
+        go_on = bool(self.warm_start) and hasattr(self, "module_")
         request = Request(
-            phases(self.lr_schedule, chosen_epochs(self.max_epochs, X), open_ended=open_ended),
-            early_stopping=bool(self.early_stopping),
+            phases(
+                self.lr_schedule,
+                chosen_epochs(self.max_epochs, X),
+                early_stopping=early_stopping,
+                go_on=go_on,
+            ),
+            early_stopping=early_stopping,
             checkpoint=self.checkpoint,
         )
-        go_on = bool(self.warm_start) and hasattr(self, "module_")
         return self._fit(request, Data(X, y, sample_weight), Data(X_val, y_val, sample_weight_val), go_on=go_on)
 
     def _fit_part(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:

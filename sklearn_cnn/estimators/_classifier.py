@@ -114,10 +114,12 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     weight_decay : float, default=0.01
         Weight decay of the named optimisers, decoupled in ``"adamw"`` [3]_; biases and normalisation
         are spared.
-    lr_schedule : {"auto", "one_cycle", "cosine", "constant"}, default="auto"
-        Course of the learning rate. ``"auto"`` is one cycle [4]_ over `max_epochs`; with
-        `early_stopping` or `warm_start`, whose length is not known beforehand, it is constant with a
-        short linear cooldown at the end (once patience has run out, or over the last epochs).
+    lr_schedule : {"auto", "warmup_stable_decay", "cosine", "constant"}, default="auto"
+        Course of the learning rate. ``"auto"`` is ``"warmup_stable_decay"`` [4]_: a linear rise over the first
+        100 steps (over the first epoch, if that is shorter; none where `fit` trains on), a constant rate, and a
+        linear fall to 0 over the last fifth of the epochs, one at least. With `early_stopping` the fall begins
+        once patience has run out, and takes at most 4 epochs. A single epoch rises for a fifth of its steps and
+        falls for half of them.
     label_smoothing : float, default=0.05
         Share of each training target that is spread over all classes [5]_; with several labels an image,
         over the 0 and 1 of each label. It makes labels more often right, and probabilities cautious; use
@@ -221,8 +223,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     .. [2] Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting",
        JMLR 15, 2014.
     .. [3] Loshchilov and Hutter, "Decoupled weight decay regularization", 2019, arXiv:1711.05101.
-    .. [4] Smith and Topin, "Super-convergence: very fast training of neural networks using large
-       learning rates", 2019, arXiv:1708.07120.
+    .. [4] Hägele et al., "Scaling laws and compute-optimal training beyond fixed training durations",
+       2024, arXiv:2405.18392.
     .. [5] Szegedy et al., "Rethinking the inception architecture for computer vision", 2016,
        arXiv:1512.00567.
     .. [6] Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024, arXiv:2404.00498.

@@ -114,10 +114,12 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     weight_decay : float, default=0.01
         Weight decay of the named optimisers, decoupled in ``"adamw"`` [3]_; biases and normalisation
         are spared.
-    lr_schedule : {"auto", "one_cycle", "cosine", "constant"}, default="auto"
-        Course of the learning rate. ``"auto"`` is one cycle [4]_ over `max_epochs`; with
-        `early_stopping` or `warm_start`, whose length is not known beforehand, it is constant with a
-        short linear cooldown at the end (once patience has run out, or over the last epochs).
+    lr_schedule : {"auto", "warmup_stable_decay", "cosine", "constant"}, default="auto"
+        Course of the learning rate. ``"auto"`` is ``"warmup_stable_decay"`` [4]_: a linear rise over the first
+        100 steps (over the first epoch, if that is shorter; none where `fit` trains on), a constant rate, and a
+        linear fall to 0 over the last fifth of the epochs, one at least. With `early_stopping` the fall begins
+        once patience has run out, and takes at most 4 epochs. A single epoch rises for a fifth of its steps and
+        falls for half of them.
     batch_size : int or "auto", default="auto"
         Images a step. ``"auto"`` grows with the training set, from 16 to 128.
     max_epochs : int, default=10
@@ -217,8 +219,8 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     .. [2] Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting",
        JMLR 15, 2014.
     .. [3] Loshchilov and Hutter, "Decoupled weight decay regularization", 2019, arXiv:1711.05101.
-    .. [4] Smith and Topin, "Super-convergence: very fast training of neural networks using large
-       learning rates", 2019, arXiv:1708.07120.
+    .. [4] Hägele et al., "Scaling laws and compute-optimal training beyond fixed training durations",
+       2024, arXiv:2405.18392.
     .. [5] Huber, "Robust estimation of a location parameter", Annals of Mathematical Statistics 35,
        1964.
 

@@ -81,7 +81,7 @@ def test_the_classic_two_layer_network_learns_with_plain_sgd():
 
 
 OPTIMIZERS = ["adamw", "adam", "sgd", "rmsprop", torch.optim.Adagrad]
-SCHEDULES = ["auto", "one_cycle", "cosine", "constant"]
+SCHEDULES = ["auto", "cosine", "constant"]
 
 
 @pytest.mark.parametrize(

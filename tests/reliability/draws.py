@@ -107,7 +107,7 @@ _TRAINING = {
     "lr": st.sampled_from(["auto", 1e-4]),
     "momentum": st.sampled_from([0.0, 0.5]),
     "weight_decay": st.sampled_from([0.0, 0.1]),
-    "lr_schedule": st.sampled_from(["auto", "one_cycle", "cosine", "constant"]),
+    "lr_schedule": st.sampled_from(["auto", "warmup_stable_decay", "cosine", "constant"]),
     "label_smoothing": st.sampled_from([0.0, 0.2]),
     "batch_size": st.sampled_from([1, "auto"]) | st.integers(1, 10),
     "early_stopping": st.booleans(),

@@ -91,7 +91,8 @@ TRAINED = small(max_epochs=1).fit(X, y)
 SETTINGS = {
     "default": small(),
     "early stopping": small(early_stopping=True, n_iter_no_change=1, max_epochs=10, lr=0.05),
-    "early stopping, one cycle": small(early_stopping=True, n_iter_no_change=2, max_epochs=8, lr_schedule="one_cycle"),
+    "early stopping, cosine": small(early_stopping=True, n_iter_no_change=2, max_epochs=8, lr_schedule="cosine"),
+    "a long cooldown": small(max_epochs=8),
     "bfloat16": small(precision="bfloat16"),
     "losses that rise": small(lr=0.3, lr_schedule="constant", max_epochs=6, random_state=1),
     "float64": small(precision="float64", normalization=None),

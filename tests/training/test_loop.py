@@ -98,6 +98,22 @@ def test_the_cooldown_goes_on_from_the_best_weights():
     assert went_back  # for some of the seeds the best epoch was not the last one anyway
 
 
+def test_the_network_before_the_cooldown_does_not_depend_on_the_number_of_epochs():
+    class Look(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            ended.append({name: value.clone() for name, value in net.module_.state_dict().items()})
+
+    courses = []
+    for max_epochs in (5, 12):
+        ended = []
+        small(max_epochs=max_epochs, skorch_callbacks=[Look()]).fit(X, y)
+        courses.append(ended)
+    short, long = courses
+    for name in short[3]:
+        assert torch.equal(short[3][name], long[3][name])
+    assert any(not torch.equal(value, long[4][name]) for name, value in short[4].items())
+
+
 @pytest.mark.reliability(20)
 def test_a_loss_that_is_not_finite_stops_the_fit_within_one_batch():
     clf = small(lr=1e30, optimizer="sgd", lr_schedule="constant", normalization=None)
