@@ -35,9 +35,12 @@ KERAS_EXAMPLE = {
 """The same for CNNClassifier."""
 
 
-def conv_blocks(filters, side, hidden=128, n_outputs=10):
-    """The blocks of CNNClassifier: convolution, pool, batch normalisation, ReLU; then the dense layers."""
-    layers, channels = [], 1
+def conv_blocks(filters, side, hidden=128, n_outputs=10, channels=1, convs=1):
+    """The blocks of CNNClassifier, then the dense layers.
+
+    A block is convolution, pool, batch normalisation, ReLU; further convolutions have no pool.
+    """
+    layers = []
     for width in filters:
         layers += [
             nn.Conv2d(channels, width, 3, padding=1, bias=False),
@@ -45,6 +48,8 @@ def conv_blocks(filters, side, hidden=128, n_outputs=10):
             nn.BatchNorm2d(width),
             nn.ReLU(),
         ]
+        for _ in range(convs - 1):
+            layers += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
         channels, side = width, side // 2
     return nn.Sequential(
         *layers,
@@ -60,9 +65,10 @@ def conv_blocks(filters, side, hidden=128, n_outputs=10):
 def plain_loop(network, X, y, *, epochs, batch_size, lr, bfloat16=False, channels_last=None, label_smoothing=0.0):
     """Train in float32, or in bfloat16 by autocast and, unless told otherwise, channels last; one cycle of AdamW."""
     channels_last = bfloat16 if channels_last is None else channels_last
-    X, y = torch.from_numpy(X)[:, None], torch.from_numpy(np.asarray(y, dtype=np.int64))
+    X, y = torch.from_numpy(X), torch.from_numpy(np.asarray(y, dtype=np.int64))
+    X = X[:, None] if X.ndim == 3 else X.permute(0, 3, 1, 2)
     pixels = X.float()
-    mean, std = pixels.mean(), pixels.std()
+    mean, std = (statistic((0, 2, 3), keepdim=True) for statistic in (pixels.mean, pixels.std))
     del pixels
     if channels_last:
         network = network.to(memory_format=torch.channels_last)

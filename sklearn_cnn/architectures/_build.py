@@ -1,7 +1,8 @@
 """The torch module of a plan: building it, drawing its first weights, running it."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple, Self
+from itertools import islice
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +65,7 @@ class ImageNetwork(nn.Module):
         for name in self._frozen:
             self.get_submodule(name).requires_grad_(False)
         self._shapes = {"input": plan.input_shape, **{layer.name: layer.output_shape for layer in plan.layers}}
-        self._steps = _steps(plan)
+        self._kept, self._steps = _steps(plan)
         self.ready_made = [layer.name for layer in plan.layers if layer.ready_made]
         self.seed, self.n_draws = 0, 0
         self.training_dtype: torch.dtype | None = None
@@ -128,24 +129,33 @@ class ImageNetwork(nn.Module):
             x = x.contiguous(memory_format=torch.channels_last)
         if stop == start:
             return x
-        autocast = self.training and self.training_dtype is not None
-        # Without the cache of cast weights: the cache lives until the outermost autocast ends. Inside an autocast of
-        # the caller, every step would compute with the weights of the first step.
-        with torch.autocast(x.device.type, self.training_dtype, enabled=autocast, cache_enabled=False):
-            outputs = {start: x}
-            modules = self.layers
-            first = 0 if start == "input" else list(modules).index(start) + 1
-            for step in self._steps[first:]:
-                sources = [outputs[source] for source in step.reads]
-                x = self._run_apart(step, sources) if step.apart and self.training else modules[step.name](*sources)
+        first = 0 if start == "input" else list(self.layers).index(start) + 1
+        modules = islice(self.layers.values(), first, None)  # in the order of the plan
+        outputs = {start: x} if start in self._kept else {}
+        training = self.training
+        with self._autocast(x.device.type):
+            # For one image this loop and what it calls in Python take half of the time, so it does little.
+            for module, step in zip(modules, self._steps[first:], strict=True):
+                sources = (x,) if step.follows else tuple([outputs[source] for source in step.reads])
+                x = self._run_apart(step, sources) if training and step.apart else module(*sources)
                 if step.name == stop:
                     break
-                outputs[step.name] = x
+                if step.name in self._kept:
+                    outputs[step.name] = x
                 for source in step.done_with:
                     del outputs[source]  # free a map that no further layer reads
         return x.to(dtype)
 
-    def _run_apart(self, step: "_Step", sources: list[Tensor]) -> Tensor:
+    def _autocast(self, device_type: str) -> AbstractContextManager[Any]:
+        """The autocast of `training_dtype` in training; otherwise none, also inside an autocast of the caller."""
+        enabled = self.training and self.training_dtype is not None
+        if not enabled and not torch.is_autocast_enabled(device_type):
+            return nullcontext()
+        # Without the cache of cast weights: the cache lives until the outermost autocast ends. Inside an autocast of
+        # the caller, every step would compute with the weights of the first step.
+        return torch.autocast(device_type, self.training_dtype, enabled=enabled, cache_enabled=False)
+
+    def _run_apart(self, step: "_Step", sources: tuple[Tensor, ...]) -> Tensor:
         """Run a layer in training that is not computed under autocast, or whose random draws are seeded."""
         device, exact = sources[0].device, step.exact and self.training_dtype is not None
         with self._draws_of(step, device):
@@ -168,26 +178,35 @@ class _Step(NamedTuple):
 
     name: str
     reads: tuple[str, ...]
+    follows: bool
+    """Whether it reads the layer before it and nothing else."""
     done_with: tuple[str, ...]
-    """Layers whose outputs no further layer reads."""
+    """Kept outputs that no further layer reads."""
     exact: bool
     ready_made: bool
     apart: bool
     """Whether it is exact or ready-made."""
 
 
-def _steps(plan: Plan) -> tuple[_Step, ...]:
-    last_read = {source: layer.name for layer in plan.layers for source in layer.reads}
-    return tuple(
+def _steps(plan: Plan) -> tuple[frozenset[str], tuple[_Step, ...]]:
+    """The layers whose outputs are kept, since not only the next layer reads them, and what each layer does."""
+    before = ["input", *(layer.name for layer in plan.layers)]
+    follows = [tuple(layer.reads) == (name,) for name, layer in zip(before, plan.layers, strict=False)]
+    kept = frozenset(
+        source for layer, alone in zip(plan.layers, follows, strict=True) if not alone for source in layer.reads
+    )
+    last_read = {source: layer.name for layer in plan.layers for source in layer.reads if source in kept}
+    return kept, tuple(
         _Step(
             layer.name,
             tuple(layer.reads),
+            alone,
             tuple(source for source, reader in last_read.items() if reader == layer.name),
             layer.exact,
             layer.ready_made,
             layer.exact or layer.ready_made,
         )
-        for layer in plan.layers
+        for layer, alone in zip(plan.layers, follows, strict=True)
     )
 
 

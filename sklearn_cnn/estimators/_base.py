@@ -23,7 +23,7 @@ from sklearn_cnn.estimators._network import PicklesNetwork
 from sklearn_cnn.estimators._read import Data, Request, parameters_of, read
 from sklearn_cnn.estimators._sample import check_range, warn_of_another_range
 from sklearn_cnn.estimators._task import Task
-from sklearn_cnn.images._moments import Moments
+from sklearn_cnn.images._moments import PixelRange
 from sklearn_cnn.images._reading import read_again, read_images
 from sklearn_cnn.images._shape import parse_image_shape
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
@@ -133,7 +133,7 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator):
         if self.module_.training:  # net_, for example, leaves it in training mode
             self.module_.eval()
         images = read_again(self, X)
-        seen = Moments("all")
+        seen = PixelRange()
         outputs = predict_outputs(
             self.module_,
             images,
@@ -141,8 +141,8 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator):
             device=torch.device(self.device_),
             look=seen.see,
         )
-        check_range(*seen.range, self.precision_)
-        warn_of_another_range(seen.range, self.pixel_range_, fractions=images.dtype != np.uint8, depth=3)
+        check_range(seen.low, seen.high, self.precision_)
+        warn_of_another_range((seen.low, seen.high), self.pixel_range_, fractions=images.dtype != np.uint8, depth=3)
         return outputs
 
     def plan(

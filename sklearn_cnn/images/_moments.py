@@ -1,5 +1,6 @@
 """Statistics of pixels that are seen a batch at a time."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,25 @@ REDUCED = {"channel": (0, 2, 3), "pixel": (0,), "all": (0, 1, 2, 3)}
 _AT_ONCE = 2**18
 """Pixels that are summed up at once: in float64 they fit into the processor's cache, which takes a third of
 the time."""
+
+
+class PixelRange:
+    """Smallest and largest value of pixels that are seen a batch at a time, without the rest of `Moments`.
+
+    Attributes
+    ----------
+    low, high : float
+        The two values; infinite before the first batch.
+    """
+
+    def __init__(self) -> None:
+        self.low, self.high = math.inf, -math.inf
+
+    def see(self, pixels: Tensor) -> None:
+        """Update both with a batch of any shape and real dtype."""
+        # `aminmax` takes many times as long where pixels are a view.
+        self.low = min(self.low, float(pixels.amin()))
+        self.high = max(self.high, float(pixels.amax()))
 
 
 class Moments:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_cnn.images._moments import Moments, PatchMoments, white_of
+from sklearn_cnn.images._moments import Moments, PatchMoments, PixelRange, white_of
 from sklearn_cnn.images._shape import ImageShape
 from tests.cases import for_every
 
@@ -139,3 +139,14 @@ def test_a_range_alone_needs_no_statistics():
 )
 def test_white_is_one_or_the_largest_integer_of_as_many_bits_as_the_largest_pixel(high, white):
     assert white_of(high) == white_of(np.float32(high)) == white
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_range_alone_is_that_of_all_batches(name, dtype):
+    sides, shape = SHAPES[name]
+    images = np.random.default_rng(0).integers(3, 250, sides).astype(dtype)
+    seen = PixelRange()
+    for start in range(0, len(images), 7):
+        seen.see(shape.to_channels_first(torch.from_numpy(images[start : start + 7])))
+    assert (seen.low, seen.high) == (images.min(), images.max())

@@ -884,3 +884,44 @@ def test_an_image_shape_knows_its_sizes(shape):
 def test_image_shapes_are_values():
     assert ImageShape(4, 5) == ImageShape(4, 5, 1, "hw", flat=False)
     assert len({ImageShape(4, 5), ImageShape(4, 5), ImageShape(5, 4), ImageShape(4, 5, flat=True)}) == 3
+
+
+# Plain arrays, of which less has to be checked.
+
+
+class Marked(np.ndarray):
+    """An array that is not plain, with the same numbers."""
+
+
+DTYPES = ["bool", "uint8", "int8", "int64", "uint16", "float16", "float32", "float64"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_plain_array_is_read_like_every_other(dtype):
+    X = pixels(4, 6, 5).astype(dtype)
+    images, shape = read(X)
+    others, other_shape = read(X.view(Marked))
+    assert images.dtype == others.dtype and shape == other_shape
+    np.testing.assert_array_equal(images, others)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("sides", [(4, 25), (4, 6, 5), (4, 6, 5, 3)], ids=len)
+def test_a_plain_array_is_refused_like_every_other(sides, dtype, value):
+    X = np.zeros(sides, dtype)
+    X.flat[-1] = value
+    with pytest.raises(ValueError) as general:
+        read(X.view(Marked))
+    with pytest.raises(ValueError, match=r"Input X contains") as plain:
+        read(X)
+    assert str(plain.value) == str(general.value)
+
+
+def test_a_plain_array_is_not_searched_for_names_but_after_a_fit_on_a_frame_it_is(monkeypatch):
+    X = pixels(4, 16)
+    reader, named = Reader().fit(X), Reader().fit(pd.DataFrame(X, columns=[f"p{i}" for i in range(16)]))
+    with pytest.warns(UserWarning, match="X does not have valid feature names, but Reader was fitted with"):
+        named.read(X)
+    monkeypatch.setattr("sklearn_cnn.images._reading._check_feature_names", None)
+    np.testing.assert_array_equal(reader.read(X), X)

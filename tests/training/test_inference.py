@@ -54,3 +54,17 @@ def test_a_batch_fits_its_budget(values):
     size = prediction_batch_size(values)
     assert 1 <= size <= 4096
     assert size == 1 or size * values * 4 <= BATCH_BYTES
+
+
+def test_with_one_thread_no_cpus_are_counted(monkeypatch):
+    def count():
+        raise AssertionError("counting CPUs reads files, which takes a part of the time of one image")
+
+    monkeypatch.setattr("joblib.cpu_count", count)
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        images = ImageSource(np.ones((3, 3, 2), np.uint8), ImageShape(3, 2))
+        assert predict_outputs(Sums(), images, batch_size=4, device=CPU).shape == (3, 1)
+    finally:
+        torch.set_num_threads(n_threads)
