@@ -29,13 +29,16 @@ def auto_filters(height: int, width: int) -> list[tuple[int, ...]]:
     return [(64, 128) if n == 2 else (32, 64, 128, *[256] * (n - 3)) for n in range(depth, 1, -1)]
 
 
-def auto_settings(height: int, width: int) -> dict[str, Any]:
+def auto_settings(height: int, width: int, *, numbers: bool) -> dict[str, Any]:
     """The other settings of a network of conv blocks that ``"auto"`` means for an image.
 
     Parameters
     ----------
     height, width : int
         Size of an image in pixels.
+    numbers : bool
+        Whether the network predicts numbers rather than labels. Where something is, and how much of it there is, can
+        be told from the mean of a map, but not from its maximum.
 
     Returns
     -------
@@ -50,4 +53,10 @@ def auto_settings(height: int, width: int) -> dict[str, Any]:
             "dropout": 0.25,
             "whiten": 0,
         }
-    return {"convs_per_block": 2, "global_pooling": "max", "hidden_layer_sizes": (), "dropout": 0.0, "whiten": 1}
+    return {
+        "convs_per_block": 2,
+        "global_pooling": "avg" if numbers else "max",
+        "hidden_layer_sizes": (),
+        "dropout": 0.0,
+        "whiten": 1,
+    }

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -43,6 +43,9 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator):
 
     _first_targets: Callable[..., tuple[Task, NDArray[Any]]]
     """``(y, classes) -> (task, targets)``: reads the targets of a first fit."""
+
+    _predicts_numbers: ClassVar[bool] = False
+    """Whether it predicts numbers rather than labels, for which ``"auto"`` means another network."""
 
     _count_outputs: Callable[[Any], int]
     """How many outputs a network for `y` has; `y` may have one class, since nothing is trained."""

@@ -60,6 +60,8 @@ class NetworkRecipe:
         As in `CNNClassifier`.
     conv : mapping or None
         The parameters named in ``CONV_SETTINGS``, for a network of conv blocks.
+    numbers : bool
+        Whether the network predicts numbers rather than labels.
     """
 
     architecture: Any
@@ -67,6 +69,7 @@ class NetworkRecipe:
     standardize: bool
     dropout: float | str
     conv: Mapping[str, Any] | None = None
+    numbers: bool = False
 
     def resolve(self, shape: ImageShape, n_outputs: int) -> Architecture:
         """Make every choice that is still open, for images of a shape. A ready-made module is built and run once.
@@ -99,7 +102,7 @@ class NetworkRecipe:
                 module, shape, n_outputs, factory=self.architecture, standardize=bool(self.standardize)
             )
         assert self.conv is not None
-        auto = auto_settings(shape.height, shape.width)
+        auto = auto_settings(shape.height, shape.width, numbers=self.numbers)
         given = {**self.conv, "dropout": self.dropout, "standardize": self.standardize}
         whiten = auto["whiten"] if self.standardize else 0
         settings = {name: auto[name] if _is_auto(value) and name in auto else value for name, value in given.items()}
@@ -231,7 +234,14 @@ def recipe_of(parameters: SimpleNamespace) -> NetworkRecipe:
     """
     settings = {name: getattr(parameters, name) for name in CONV_SETTINGS}
     if parameters.architecture is None:
-        return NetworkRecipe(None, parameters.weights, parameters.standardize, parameters.dropout, settings)
+        return NetworkRecipe(
+            None,
+            parameters.weights,
+            parameters.standardize,
+            parameters.dropout,
+            settings,
+            parameters._class._predicts_numbers,
+        )
     changed = [name for name in settings if not _is_default(name, settings[name], parameters._class)]
     if changed:
         told = ", ".join(f"{name}={settings[name]!r}" for name in changed)
