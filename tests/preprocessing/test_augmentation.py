@@ -549,6 +549,8 @@ def test_rectangles_have_the_areas_and_ratios_of_the_paper(sides):
         ({"saturation": 0.1}, {"saturation"}),
         ({"noise": 0.1}, {"noise"}),
         ({"erasing": 0.1}, {"erased"}),
+        ({"policy": "trivial"}, {"policy"}),
+        ({"cutout": 1}, {"cut"}),
     ],
     ids=str,
 )
