@@ -86,7 +86,7 @@ def coarse(image):
 draw_sheet(
     [
         {"policy": "trivial"},
-        {"policy": "trivial", "fill_mode": "reflect"},
+        {"policy": "trivial", "fill_mode": "reflect", "horizontal_flip": 0.5},
         {"func": coarse},
     ]
 )

@@ -240,6 +240,7 @@ BAD = {
 }
 
 
+@pytest.mark.reliability(38)
 @for_every("how", ["step", "parameter", "array"])
 @for_every("bad", BAD)
 def test_a_result_that_cannot_be_used_names_the_image(bad, how):
@@ -259,6 +260,7 @@ def test_a_number_that_is_not_finite_names_the_image():
         small(augmenter=ImageAugmenter(func=lambda image: image * np.inf)).fit(GREY + 1, Y)
 
 
+@pytest.mark.reliability(38)
 def test_the_image_is_named_by_its_row_in_x_after_a_validation_part_was_held_out_and_in_samples():
     augmenter = ImageAugmenter(func=at_image(11, lambda image: None))
     rest = {"early_stopping": True, "validation_fraction": 0.5, "max_epochs": 1}
@@ -277,6 +279,7 @@ def test_the_image_is_named_by_its_row_in_x_after_a_validation_part_was_held_out
         np.asarray(augmenter.fit_transform(COLOUR)[[3, 11]])
 
 
+@pytest.mark.reliability(38)
 def test_an_error_leaves_an_earlier_fit_as_it_was():
     clf = small().fit(COLOUR, Y)
     before = [value.copy() for value in weights(clf)]

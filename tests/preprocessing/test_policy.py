@@ -103,6 +103,7 @@ def test_every_kind_is_that_of_torchvision(kind, level, channels):
 # What a kind means for other images.
 
 
+@pytest.mark.reliability(38)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
 @for_every("sides", [(1, 1), (1, 9), (9, 1), (2, 2), (6, 7)])
 @for_every("channels", [1, 2, 3, 4, 7])
