@@ -13,6 +13,8 @@ own, look at a few of them in this way: whoever looks should still see the right
 # A square of a photograph that comes with scikit-learn, at 96×96 pixels. An augmenter takes many images, so there
 # is an axis in front, of length one.
 
+import random
+
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_sample_image
@@ -78,7 +80,7 @@ draw_sheet(
 
 def coarse(image):
     """A change of one image ``(height, width, channels)``: blocks of 2 to 12 pixels have one colour."""
-    side = np.random.randint(2, 13)
+    side = random.randint(2, 12)
     rows, columns = (np.arange(n) // side * side for n in image.shape[:2])
     return image[rows][:, columns]
 
