@@ -13,7 +13,10 @@ own, look at a few of them in this way: whoever looks should still see the right
 # A square of a photograph that comes with scikit-learn, at 96×96 pixels. An augmenter takes many images, so there
 # is an axis in front, of length one.
 
+import random
+
 import matplotlib.pyplot as plt
+import numpy as np
 from sklearn.datasets import load_sample_image
 
 from sklearn_cnn import ImageAugmenter, ImageReader
@@ -41,7 +44,8 @@ def draw_sheet(rows, n_draws=6):
             ax.imshow(image)
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
-        label = "\n".join(f"{name}={value!r}" for name, value in parameters.items())
+        values = {name: getattr(value, "__name__", repr(value)) for name, value in parameters.items()}
+        label = "\n".join(f"{name}={value}" for name, value in values.items())
         row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=12)
     axes[0, 0].set_title("as it is", fontsize=12)
     axes[0, 1].set_title("six draws", fontsize=12, loc="left")
@@ -62,6 +66,30 @@ draw_sheet(
         {"saturation": 1.0},
         {"noise": 25},
         {"erasing": 1.0},
+        {"cutout": 40},
+    ]
+)
+
+# %%
+# One kind an image
+# -----------------
+#
+# ``policy="trivial"`` draws a kind and a strength for each image: moves, colours, sharpness, or bits that are left out.
+# ``func`` is a function of your own, here one that makes coarse pixels. Both go together with the other kinds.
+
+
+def coarse(image):
+    """A change of one image ``(height, width, channels)``: blocks of 2 to 12 pixels have one colour."""
+    side = random.randint(2, 12)
+    rows, columns = (np.arange(n) // side * side for n in image.shape[:2])
+    return image[rows][:, columns]
+
+
+draw_sheet(
+    [
+        {"policy": "trivial"},
+        {"policy": "trivial", "fill_mode": "reflect", "horizontal_flip": 0.5},
+        {"func": coarse},
     ]
 )
 

@@ -1,8 +1,9 @@
 """Where random numbers come from."""
 
 import os
+import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any
@@ -70,3 +71,38 @@ def global_draws(seed: int, device: Any = "cpu") -> Iterator[None]:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+@contextmanager
+def lent_generators(device: Any = "cpu") -> Iterator[Callable[[int], None]]:
+    """Lend the global generators of Python, NumPy and torch to foreign code, and restore their states.
+
+    The lock is that of `global_draws`.
+
+    Parameters
+    ----------
+    device : str or torch.device, default="cpu"
+        Device whose generator of torch is lent, beside that of the CPU.
+
+    Yields
+    ------
+    callable
+        Seeds all of them by an int below 2**32.
+    """
+    on_gpu = torch.device(device).type == "cuda"
+
+    def seed_all(seed: int) -> None:
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - foreign code draws from this generator
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+
+    with global_draws(0, device):
+        of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+        try:
+            yield seed_all
+        finally:
+            random.setstate(of_python)
+            np.random.set_state(of_numpy)  # noqa: NPY002

@@ -21,7 +21,7 @@ from sklearn_cnn.images._containers import refuse_unreadable
 from sklearn_cnn.images._reading import read_again, read_images, remembered
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.images._source import ImageSource
-from sklearn_cnn.preprocessing._augmenter import augmented
+from sklearn_cnn.preprocessing._steps import augmented
 from sklearn_cnn.training._callbacks import check_callbacks
 from sklearn_cnn.training._checkpoint import Checkpoint
 from sklearn_cnn.training._device import resolve_device

@@ -5,7 +5,7 @@ import hashlib
 import inspect
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from numbers import Integral
 from types import SimpleNamespace
 from typing import Any
@@ -123,7 +123,8 @@ def _step(step: Any) -> str:
     if not step.random:
         return type(step).__name__
     # A step that draws from the seed of the fit has a seed for NumPy only, which does not matter here.
-    return repr(replace(step, seed=0) if step.seed_of_fit else step)
+    told = replace(step, seed=0) if step.seed_of_fit else step
+    return f"{type(step).__name__}{_text({field.name: getattr(told, field.name) for field in fields(told)}, 'func')}"
 
 
 def _array(values: NDArray[Any]) -> str:

@@ -28,6 +28,10 @@ class Step(Protocol):
     ----------
     random : bool
         Whether it draws random numbers.
+    by_row : bool
+        Whether it is called with a third argument, ``rows``: an array of int, the row of the base that each image is.
+        It is -1 for an image that only stands where another one has its draws; such an image may come back as it is.
+        A step without this attribute is called with two arguments.
     """
 
     random: ClassVar[bool]
@@ -219,7 +223,8 @@ class ImageSource(NDArrayOperatorsMixin):
             if not step.random:
                 images = step(images, None)
             elif remaining is not None:
-                images = step(images, next(remaining))
+                of_base = self._rows_of_base(rows) if _by_row(step) else None
+                images = _taken(step, images, next(remaining), of_base)
         return images
 
     def batches(self, rows: NDArray[np.intp] | None = None) -> Iterator[tuple[NDArray[np.intp], Tensor]]:
@@ -251,6 +256,10 @@ class ImageSource(NDArrayOperatorsMixin):
             The images.
         """
         return self.base if self.plain else self._fill(self.batch)
+
+    def _rows_of_base(self, rows: Any) -> NDArray[np.intp]:
+        own = np.arange(len(self)) if self.rows is None else self.rows
+        return own[rows]
 
     def _of_base(self, rows: Any) -> Tensor:
         index = rows if self.rows is None else self.rows[rows]
@@ -287,14 +296,25 @@ class ImageSource(NDArrayOperatorsMixin):
             # The group's other images are zeros: what is drawn for an image does not depend on the pixels.
             part = images.new_zeros((_DRAWN_TOGETHER, *images.shape[1:]))
             part[place] = images[torch.from_numpy(mine)]
+            there = np.full(_DRAWN_TOGETHER, -1)
+            there[place.numpy()] = index[mine]
             for number, step in enumerate(self.recipe):
                 seed = getattr(step, "seed", None)  # of those that draw
-                part = step(part, None if seed is None else generator(seed, int(group), number))
+                part = _taken(step, part, None if seed is None else generator(seed, int(group), number), there)
             if drawn is None:
                 drawn = part.new_empty((len(images), *part.shape[1:]))
             drawn[torch.from_numpy(mine)] = part[place]
         assert drawn is not None
         return drawn
+
+
+def _by_row(step: Any) -> bool:
+    return getattr(step, "by_row", False)
+
+
+def _taken(step: Any, images: Tensor, draws: torch.Generator | None, rows: NDArray[np.intp] | None) -> Tensor:
+    """Take one step of a recipe."""
+    return step(images, draws, rows) if _by_row(step) else step(images, draws)
 
 
 def _moved(base: NDArray[Any], device: torch.device) -> NDArray[Any] | Tensor:

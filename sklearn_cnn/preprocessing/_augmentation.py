@@ -3,21 +3,16 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-PADDING_MODES = {"constant": "zeros", "replicate": "border", "reflect": "reflection"}
-"""Names of the fill modes in ``torch.nn.functional.grid_sample``."""
+from sklearn_cnn.preprocessing._pixels import copy_pixels, fill_rectangles, in_grid_units, resample
+from sklearn_cnn.preprocessing._policy import LUMA, apply_policy, as_bytes, draw_policy
 
 # Zhong et al. 2020, section 4: bounds of the share of the image that is erased, and of the ratio of the sides of the
 # rectangle.
 ERASED_AREA = (0.02, 0.4)
 ERASED_RATIO = (0.3, 1 / 0.3)
-
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in a grey image: Recommendation ITU-R BT.601."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +29,16 @@ class Draws:
         Down and to the right, in pixels.
     flip : Tensor of shape (n, 2) or None
         -1 where an image is flipped top to bottom, and left to right; otherwise 1.
+    policy : Tensor of shape (n, 2) or None
+        As from `draw_policy`.
     brightness, contrast, saturation : Tensor of shape (n,) or None
         Factors.
     noise : Tensor of shape (n, c, h, w) or None
         What is added to the pixels.
     erased : Tensor of shape (n, 4) or None
         Top, left, bottom and right of the erased rectangle, in pixels; top equals bottom where none is erased.
+    cut : Tensor of shape (n, 4) or None
+        The same of the square that is cut out; it may reach over the border.
     """
 
     rotation: Tensor | None = None
@@ -47,11 +46,13 @@ class Draws:
     zoom: Tensor | None = None
     shift: Tensor | None = None
     flip: Tensor | None = None
+    policy: Tensor | None = None
     brightness: Tensor | None = None
     contrast: Tensor | None = None
     saturation: Tensor | None = None
     noise: Tensor | None = None
     erased: Tensor | None = None
+    cut: Tensor | None = None
 
     @property
     def recolours(self) -> bool:
@@ -82,11 +83,13 @@ class Augmentation:
     crop: int
     horizontal_flip: float
     vertical_flip: float
+    policy: str | None
     brightness: float
     contrast: float
     saturation: float
     erasing: float
     noise: float
+    cutout: int
     fill_mode: str
     fill_value: float
     interpolation: str
@@ -99,10 +102,15 @@ class Augmentation:
         """Draw the parameters of a batch and apply them."""
         assert generator is not None
         draws = draw(self, tuple(images.shape), generator)
-        # Moves by whole pixels copy them: interpolation would change them by rounding, and take twice the time.
-        turned = self.rotation or self.shear or any(self.shift) or self.zoom != (1.0, 1.0)
-        interpolation = self.interpolation if turned else "nearest"
-        return apply(images, draws, fill_mode=self.fill_mode, fill_value=self.fill_value, interpolation=interpolation)
+        moves = self.rotation or self.shear or any(self.shift) or self.zoom != (1.0, 1.0)
+        return apply(
+            images,
+            draws,
+            fill_mode=self.fill_mode,
+            fill_value=self.fill_value,
+            interpolation=self.interpolation,
+            reach=None if moves else self.crop,
+        )
 
     def dtype(self, dtype: Any) -> Any:
         """Images keep their dtype."""
@@ -112,8 +120,9 @@ class Augmentation:
     def does_nothing(self) -> bool:
         """Whether every image comes out as it goes in."""
         amounts = (self.rotation, *self.shift, self.shear, self.crop, self.horizontal_flip, self.vertical_flip)
-        colours = (self.brightness, self.contrast, self.saturation, self.erasing, self.noise)
-        return self.zoom == (1.0, 1.0) and not any(amounts) and not any(colours)
+        colours = (self.brightness, self.contrast, self.saturation, self.noise)
+        others = (self.policy, self.erasing, self.cutout)
+        return self.zoom == (1.0, 1.0) and not any((*amounts, *colours, *others))
 
 
 def draw(settings: Augmentation, shape: tuple[int, ...], generator: torch.Generator) -> Draws:
@@ -156,6 +165,7 @@ def draw(settings: Augmentation, shape: tuple[int, ...], generator: torch.Genera
     if settings.vertical_flip or settings.horizontal_flip:
         chances = torch.tensor([settings.vertical_flip, settings.horizontal_flip], device=generator.device)
         flip = torch.where(uniform(0, 1, 2) < chances, -1.0, 1.0)
+    # In this order, so that the draws of a seed stay the same. A keyword of a later version goes to the end.
     return Draws(
         rotation=uniform(-settings.rotation, settings.rotation) if settings.rotation else None,
         shear=uniform(-settings.shear, settings.shear) if settings.shear else None,
@@ -167,6 +177,8 @@ def draw(settings: Augmentation, shape: tuple[int, ...], generator: torch.Genera
         saturation=around(settings.saturation),
         noise=_noise(settings.noise, shape, generator) if settings.noise else None,
         erased=_rectangles(settings.erasing, sides, uniform) if settings.erasing else None,
+        policy=draw_policy(n, generator) if settings.policy else None,
+        cut=_squares(settings.cutout, sides, uniform) if settings.cutout else None,
     )
 
 
@@ -185,6 +197,12 @@ def _rectangles(probability: float, sides: Tensor, uniform: Any) -> Tensor:
     return torch.cat([start, start + size], dim=1)
 
 
+def _squares(side: int, sides: Tensor, uniform: Any) -> Tensor:
+    """Squares whose centres are pixels of the image, all equally likely (DeVries and Taylor 2017, section 3.2)."""
+    start = (uniform(0, 1, 2) * sides).floor_() - side // 2
+    return torch.cat([start, start + side], dim=1)
+
+
 def apply(
     images: Tensor,
     draws: Draws,
@@ -192,6 +210,7 @@ def apply(
     fill_mode: str = "constant",
     fill_value: float = 0.0,
     interpolation: str = "bilinear",
+    reach: int | None = None,
 ) -> Tensor:
     """Change images by what was drawn for them.
 
@@ -203,16 +222,48 @@ def apply(
         Parameters of every image.
     fill_mode, fill_value, interpolation : str, float, str
         As in ``ImageAugmenter``.
+    reach : int or None, default=None
+        The largest number of pixels, where images move by flips and whole pixels alone: pixels are then copied.
 
     Returns
     -------
     Tensor of shape (n, c, h, w)
         In the dtype of `images`; uint8 is rounded and kept between 0 and 255.
     """
-    x = images if images.is_floating_point() else images.to(torch.float32)
+    x = _moved(images, draws, fill_mode, fill_value, interpolation, reach)
+    if draws.policy is not None:
+        filling: dict[str, Any] = {"fill_mode": fill_mode, "fill_value": fill_value, "interpolation": interpolation}
+        x = apply_policy(x if x.dtype == images.dtype else as_bytes(x, images), draws.policy, **filling)
+    if draws.recolours:
+        x = _recoloured(x if x.is_floating_point() else x.to(torch.float32), draws)
+        # Only colours can leave the range of bytes.
+        x = x if images.is_floating_point() else x.clamp_(0, 255)
+    if x.dtype != images.dtype:
+        x = as_bytes(x, images)
+    for rectangles in (draws.erased, draws.cut):
+        if rectangles is not None:
+            x = fill_rectangles(x, rectangles, fill_value)
+    return x
+
+
+def _moved(
+    images: Tensor, draws: Draws, fill_mode: str, fill_value: float, interpolation: str, reach: int | None
+) -> Tensor:
+    """Images where they are moved to, as floats where they are interpolated."""
+    if reach is not None:
+        # grid_sample copies floats as fast, but bytes would have to be converted to floats and back.
+        if not images.is_floating_point() and not (draws.recolours and fill_value % 1):
+            return copy_pixels(images, draws.shift, draws.flip, reach=reach, fill_mode=fill_mode, fill_value=fill_value)
+        interpolation = "nearest"
     matrix = affine_matrix(draws, *images.shape[2:])
-    if matrix is not None:
-        x = _resample(x, matrix.to(x.dtype), fill_mode, fill_value, interpolation)
+    if matrix is None:
+        return images
+    x = images if images.is_floating_point() else images.to(torch.float32)
+    return resample(x, matrix.to(x.dtype), fill_mode, fill_value, interpolation)
+
+
+def _recoloured(x: Tensor, draws: Draws) -> Tensor:
+    """Floats with the changes of brightness, contrast, saturation and noise."""
     if draws.brightness is not None:
         x = x * _per_image(draws.brightness, x)
     if draws.contrast is not None:
@@ -225,29 +276,11 @@ def apply(
         x = torch.cat([coloured, x[:, 3:]], dim=1)
     if draws.noise is not None:
         x = x + draws.noise.to(x.dtype)
-    if draws.erased is not None:
-        x = torch.where(_inside(draws.erased, *x.shape[2:]), fill_value, x)
-    if images.is_floating_point():
-        return x
-    if draws.recolours:  # only then can a value leave the range
-        x = x.clamp_(0, 255)
-    # Adding 0.5 and truncating rounds numbers that are not negative. Converting floats to int32 and then to uint8 takes
-    # a third of the time of converting them to uint8.
-    return x.add_(0.5).to(torch.int32).to(images.dtype)
+    return x
 
 
 def _per_image(values: Tensor, images: Tensor) -> Tensor:
     return values.to(images.dtype)[:, None, None, None]
-
-
-def _inside(rectangles: Tensor, height: int, width: int) -> Tensor:
-    """Where the pixels of each rectangle are, ``(n, 1, h, w)``."""
-    top, left, bottom, right = rectangles.unbind(1)
-    y = torch.arange(height, device=rectangles.device)
-    x = torch.arange(width, device=rectangles.device)
-    rows = (y >= top[:, None]) & (y < bottom[:, None])
-    columns = (x >= left[:, None]) & (x < right[:, None])
-    return (rows[:, :, None] & columns[:, None, :])[:, None]
 
 
 def affine_matrix(draws: Draws, height: int, width: int) -> Tensor | None:
@@ -283,90 +316,4 @@ def affine_matrix(draws: Draws, height: int, width: int) -> Tensor | None:
     from_x = torch.stack([cos - slope * sin, sin], dim=1) * flip.flip(1) / zoom[:, None]  # (to x, to y)
     from_y = torch.stack([-sin - slope * cos, cos], dim=1) * flip.flip(1) / zoom[:, None]
     moved = -from_x * right[:, None] - from_y * down[:, None]
-    sides = torch.tensor([width, height], dtype=torch.float32, device=ones.device)
-    return torch.stack([from_x * (width / sides), from_y * (height / sides), moved * (2 / sides)], dim=2)
-
-
-def sampling_grid(matrix: Tensor, height: int, width: int) -> Tensor:
-    """The place in the image that each pixel of the result comes from.
-
-    ``torch.nn.functional.affine_grid`` computes the same as a matrix product with three columns, which
-    takes ten times as long as these two sums (1 ms against 0.1 ms for 128 images of 28×28, one thread).
-
-    Parameters
-    ----------
-    matrix : Tensor of shape (n, 2, 3)
-        As from `affine_matrix`.
-    height, width : int
-        Sides of an image, in pixels.
-
-    Returns
-    -------
-    Tensor of shape (n, height, width, 2)
-        x and y, from -1 to 1.
-    """
-    x = _centres(width, matrix)
-    y = _centres(height, matrix)
-    columns = matrix[:, :, 0, None] * x  # (n, 2, width)
-    rows = torch.addcmul(matrix[:, :, 2, None], matrix[:, :, 1, None], y)  # (n, 2, height)
-    return (rows[:, :, :, None] + columns[:, :, None]).permute(0, 2, 3, 1)
-
-
-def _centres(side: int, like: Tensor) -> Tensor:
-    """Coordinates of the centres of pixels, on an axis from -1 to 1."""
-    return (torch.arange(side, dtype=like.dtype, device=like.device) * 2 + 1) / side - 1
-
-
-def _resample(x: Tensor, matrix: Tensor, fill_mode: str, fill_value: float, interpolation: str) -> Tensor:
-    grid = sampling_grid(matrix, *x.shape[2:])
-    settings: dict[str, Any] = {"mode": interpolation, "padding_mode": PADDING_MODES[fill_mode], "align_corners": False}
-    x = F.grid_sample(x, grid, **settings)
-    if fill_mode != "constant" or not fill_value:
-        return x
-    # grid_sample takes 0 for pixels outside the image. Subtracting the fill value before and adding it after would lose
-    # precision where it is large, so it is added for the share of each value that comes from outside.
-    if interpolation == "nearest":
-        return torch.where((grid.abs() < 1).all(dim=3)[:, None], x, fill_value)
-    return x + fill_value * (1 - _share_inside(grid, *x.shape[2:]))
-
-
-def _share_inside(grid: Tensor, height: int, width: int) -> Tensor:
-    """Weight that bilinear interpolation gives to pixels inside the image, ``(n, 1, h, w)``; exactly 1 well inside."""
-    share = torch.ones((), dtype=grid.dtype, device=grid.device)
-    for axis, side in ((0, width), (1, height)):
-        place = ((grid[..., axis] + 1) * side - 1) / 2  # in pixels, from the centre of the first
-        share = share * torch.minimum(place + 1, side - place).clamp_(0, 1)
-    return share[:, None]
-
-
-def read_pair(value: Any, name: str, low: float, high: float, what: str) -> tuple[float, float]:
-    """Read a pair of numbers.
-
-    Parameters
-    ----------
-    value : sequence
-        The parameter.
-    name : str
-        Its name.
-    low, high : float
-        Bounds of the numbers, both included.
-    what : str
-        What the pair means, for the error message.
-
-    Returns
-    -------
-    (float, float)
-        The numbers.
-
-    Raises
-    ------
-    ValueError
-        Where it is not a pair of numbers, or a number is out of bounds.
-    """
-    numbers = np.asarray(value, dtype=object)
-    valid = numbers.shape == (2,) and all(
-        isinstance(number, int | float | np.number) and low <= float(number) <= high for number in numbers
-    )
-    if not valid:
-        raise ValueError(f"{name} is a number or a pair {what}; got {value!r}.")
-    return float(numbers[0]), float(numbers[1])
+    return in_grid_units(from_x, from_y, moved, height, width)

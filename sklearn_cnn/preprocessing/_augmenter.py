@@ -1,28 +1,23 @@
 """ImageAugmenter."""
 
-from dataclasses import replace
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, _fit_context
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn.images._reading import read_again, read_images, remember
-from sklearn_cnn.images._shape import infer_image_shape
 from sklearn_cnn.images._source import ImageSource
-from sklearn_cnn.preprocessing._augmentation import PADDING_MODES, Augmentation, read_pair
 from sklearn_cnn.preprocessing._output import hand_on
+from sklearn_cnn.preprocessing._pixels import PADDING_MODES
+from sklearn_cnn.preprocessing._steps import augmented, steps_of
 
 _FRACTION = Interval(Real, 0, 1, closed="both")
 _PAIR = [tuple, list, np.ndarray]
-_NUMBERS = (
-    *("rotation", "shear", "horizontal_flip", "vertical_flip"),
-    *("brightness", "contrast", "saturation", "erasing", "noise", "fill_value"),
-)
 
 
 class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -65,6 +60,16 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Probability that a rectangle of 2% to 40% of the area of the image is set to `fill_value` [1]_.
     noise : float, default=0.0
         Standard deviation of Gaussian noise that is added, in the units of the pixels.
+    policy : {"trivial"} or None, default=None
+        ``"trivial"`` is TrivialAugment [2]_: one change for each image, of a kind and a strength that are
+        drawn from 14 kinds and a wide range. The user guide lists them.
+    cutout : int, default=0
+        Side of a square, in pixels, that is set to `fill_value` in every image [3]_. Its centre may be any
+        pixel; what reaches over the border is cut off.
+    func : callable or None, default=None
+        A change of your own: a function from an image to an image, arrays of shape (h, w, c) in the dtype
+        of the pixels; grey images have c = 1. It is called for every image in every epoch, after all other
+        changes. See Notes.
     fill_mode : {"constant", "replicate", "reflect"}, default="constant"
         What fills pixels that come from outside the image: `fill_value`, the nearest pixel of the border,
         or the image mirrored at its border (``d c b a | a b c d | d c b a``).
@@ -107,14 +112,25 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     one fixed draw.
 
     An image is flipped, zoomed, sheared, rotated and shifted, in this order, about its centre, by one
-    affine matrix and one interpolation; then come brightness, contrast, saturation, noise and erasing.
+    affine matrix and one interpolation; then come `policy`, brightness, contrast, saturation, noise,
+    erasing, cutout and `func`.
     uint8 images are rounded and kept between 0 and 255; floats have no known bounds and are not clipped.
     All channels are treated alike except in `saturation`; a fourth channel may be a band or alpha. A
     rectangle to erase that is longer than the image is cut at its border, where the reference draws again.
 
+    `func` may write to its image. What it draws from the global generators of Python, NumPy and torch
+    follows from the seed: they are seeded for each image, and have their own states again afterwards. One
+    thread calls it at a time. Integers of 16 bits come as float32, and so do other dtypes as in
+    `transform`. A file of ``save_model`` cannot hold a function; `checkpoint` takes one that has a name in
+    a module.
+
     References
     ----------
     .. [1] Zhong et al., "Random erasing data augmentation", AAAI 2020, arXiv:1708.04896.
+    .. [2] Müller and Hutter, "TrivialAugment: tuning-free yet state-of-the-art data augmentation", ICCV
+       2021, arXiv:2103.10158.
+    .. [3] DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout", 2017,
+       arXiv:1708.04552.
 
     Examples
     --------
@@ -140,6 +156,9 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         "saturation": [_FRACTION],
         "erasing": [_FRACTION],
         "noise": [Interval(Real, 0, None, closed="left")],
+        "policy": [StrOptions({"trivial"}), None],
+        "cutout": [Interval(Integral, 0, None, closed="left")],
+        "func": [callable, None],
         "fill_mode": [StrOptions(set(PADDING_MODES))],
         "fill_value": [Real],
         "interpolation": [StrOptions({"bilinear", "nearest"})],
@@ -163,6 +182,9 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         saturation: float = 0.0,
         erasing: float = 0.0,
         noise: float = 0.0,
+        policy: str | None = None,
+        cutout: int = 0,
+        func: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
         fill_mode: str = "constant",
         fill_value: float = 0.0,
         interpolation: str = "bilinear",
@@ -182,6 +204,9 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.saturation = saturation
         self.erasing = erasing
         self.noise = noise
+        self.policy = policy
+        self.cutout = cutout
+        self.func = func
         self.fill_mode = fill_mode
         self.fill_value = fill_value
         self.interpolation = interpolation
@@ -211,7 +236,7 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             Where a parameter or the images cannot be used.
         """
         source = self._read(X)
-        _augmentation_of(self, source)  # refuses changes that cannot be made
+        steps_of(self, source)  # refuses changes that cannot be made
         remember(self, X, source)
         return self
 
@@ -304,7 +329,7 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self._validate_params()
         source = self._read(X)
         repeated = ImageSource(np.repeat(source.images(), n, axis=0), source.image_shape)
-        variants = np.asarray(augmented(self, repeated))
+        variants = np.asarray(augmented(self, repeated, copies=int(n)))
         return variants.reshape(len(source), int(n), *variants.shape[1:])
 
     def _read(self, X: Any) -> ImageSource:
@@ -315,85 +340,3 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32", "uint8"]
         return tags
-
-
-def augmented(augmenter: ImageAugmenter, source: ImageSource, *, seen_by_numpy: bool = True) -> ImageSource:
-    """Add the changes of an augmenter to a source.
-
-    Parameters
-    ----------
-    augmenter : ImageAugmenter
-        Fitted or not; its parameters are checked.
-    source : ImageSource
-        The images.
-    seen_by_numpy : bool, default=True
-        Whether the images may be used elsewhere than in a fit. They then need a seed even where the
-        augmenter has none.
-
-    Returns
-    -------
-    ImageSource
-        The source with one more step; the source itself where no change is on.
-
-    Raises
-    ------
-    ValueError, TypeError
-        Where a parameter cannot be used, or not for these images.
-    """
-    augmenter._validate_params()
-    if augmenter.image_shape is not None or augmenter.channels != "auto":
-        shape = infer_image_shape(source.shape, augmenter.image_shape, augmenter.channels)
-        if shape != source.image_shape:
-            raise ValueError(
-                f"the augmenter reads X of shape {source.shape} as images of {shape} (height×width×channels), and "
-                f"the estimator as {source.image_shape}; leave image_shape and channels of the augmenter out."
-            )
-    step = _augmentation_of(augmenter, source)
-    if step.does_nothing:
-        return source
-    if step.seed_of_fit and not seen_by_numpy:
-        return source.then(step)
-    return source.then(replace(step, seed=int(check_random_state(augmenter.random_state).randint(2**31 - 1))))
-
-
-def _augmentation_of(augmenter: ImageAugmenter, source: ImageSource) -> Augmentation:
-    """The step that makes the changes, for images such as those of the source; its seed is set later."""
-    _check_against(augmenter, source)
-    zoom, shift = augmenter.zoom, augmenter.shift
-    zoom = (1 - zoom, 1 + zoom) if isinstance(zoom, Real) else zoom
-    shift = (shift, shift) if isinstance(shift, Real) else shift
-    low, high = read_pair(zoom, "zoom", 1e-3, 1e3, "(low, high) of factors from 0.001 to 1000")
-    if low > high:
-        raise ValueError(f"zoom=(low, high) has low above high: {augmenter.zoom!r}.")
-    return Augmentation(
-        shift=read_pair(shift, "shift", 0, 1, "(vertical, horizontal) of fractions from 0 to 1"),
-        zoom=(low, high),
-        crop=int(augmenter.crop),
-        fill_mode=augmenter.fill_mode,
-        interpolation=augmenter.interpolation,
-        **{name: float(getattr(augmenter, name)) for name in _NUMBERS},
-        seed=0,
-        seed_of_fit=augmenter.random_state is None,
-    )
-
-
-def _check_against(augmenter: ImageAugmenter, source: ImageSource) -> None:
-    """Refuse parameters that are impossible for images of this shape and dtype."""
-    shape = source.image_shape
-    if augmenter.crop and augmenter.crop >= min(shape.height, shape.width):
-        raise ValueError(
-            f"crop={augmenter.crop} may move all of an image of {shape} (height×width×channels) out of sight; use at "
-            f"most {min(shape.height, shape.width) - 1}, or shift."
-        )
-    if augmenter.saturation and shape.channels not in (3, 4):
-        raise ValueError(
-            f"saturation={augmenter.saturation} needs colour images, of 3 or 4 channels; X has images of {shape} "
-            f"(height×width×channels). Use saturation=0."
-        )
-    limits = (0, 255) if source.dtype == np.uint8 else (np.finfo(source.dtype).min, np.finfo(source.dtype).max)
-    low, high = map(float, limits)
-    if not low <= augmenter.fill_value <= high:
-        raise ValueError(
-            f"fill_value={augmenter.fill_value} cannot be the value of a pixel: X has {source.dtype}, from "
-            f"{low:g} to {high:g}."
-        )

@@ -11,15 +11,15 @@ from torch.nn import functional as F
 from sklearn_cnn.preprocessing._augmentation import (
     ERASED_AREA,
     ERASED_RATIO,
-    LUMA,
     Augmentation,
     Draws,
     affine_matrix,
     apply,
     draw,
-    read_pair,
-    sampling_grid,
 )
+from sklearn_cnn.preprocessing._pixels import sampling_grid
+from sklearn_cnn.preprocessing._policy import LUMA
+from sklearn_cnn.preprocessing._steps import read_pair
 from tests.cases import for_every
 
 OFF = Augmentation(
@@ -30,11 +30,13 @@ OFF = Augmentation(
     crop=0,
     horizontal_flip=0.0,
     vertical_flip=0.0,
+    policy=None,
     brightness=0.0,
     contrast=0.0,
     saturation=0.0,
     erasing=0.0,
     noise=0.0,
+    cutout=0,
     fill_mode="constant",
     fill_value=0.0,
     interpolation="bilinear",
@@ -55,6 +57,8 @@ EVERYTHING = replace(
     saturation=0.4,
     erasing=0.5,
     noise=3.0,
+    policy="trivial",
+    cutout=3,
 )
 
 
@@ -545,6 +549,8 @@ def test_rectangles_have_the_areas_and_ratios_of_the_paper(sides):
         ({"saturation": 0.1}, {"saturation"}),
         ({"noise": 0.1}, {"noise"}),
         ({"erasing": 0.1}, {"erased"}),
+        ({"policy": "trivial"}, {"policy"}),
+        ({"cutout": 1}, {"cut"}),
     ],
     ids=str,
 )

@@ -265,7 +265,7 @@ def test_a_number_of_samples_that_is_none_is_refused(n):
 @pytest.mark.parametrize("images", [X, ROWS, COLOUR], ids=lambda a: a.shape)
 def test_a_step_before_the_classifier_is_its_parameter(images, seed, early_stopping):
     labels = np.arange(len(images)) % 3
-    augmenter = ImageAugmenter(**STRONG, random_state=seed)
+    augmenter = ImageAugmenter(**STRONG, policy="trivial", cutout=2, random_state=seed)
     pipe = make_pipeline(augmenter, small(early_stopping=early_stopping)).fit(images, labels)
     inside = small(early_stopping=early_stopping, augmenter=augmenter).fit(images, labels)
     assert same_weights(pipe[-1], inside)
@@ -614,6 +614,9 @@ BAD = [
         for value in (-0.1, 1.1, np.nan, np.inf, "0.5", None)
     ],
     *[("noise", value) for value in (-1, np.nan, np.inf, "1", None)],
+    *[("policy", value) for value in ("randaugment", True, 1, "trivial ")],
+    *[("cutout", value) for value in (-1, 1.5, "2", None, 8, 100, (1, 2))],
+    *[("func", value) for value in ("flip", 1, ("flip",))],
     *[("fill_mode", value) for value in ("wrap", "border", None, 0)],
     *[("fill_value", value) for value in (np.nan, np.inf, -np.inf, "0", None, (0, 0, 0))],
     *[("interpolation", value) for value in ("cubic", None, 1)],
@@ -663,6 +666,30 @@ def test_a_crop_that_may_move_the_image_out_of_sight_is_refused(crop, fits):
             augmenter.fit(COLOUR)
 
 
+@pytest.mark.parametrize(("cutout", "fits"), [(7, True), (8, False), (20, False)])
+def test_a_cutout_that_may_cover_the_image_is_refused(cutout, fits):
+    augmenter = ImageAugmenter(cutout=cutout)
+    if fits:
+        augmenter.fit(COLOUR)
+    else:
+        with pytest.raises(ValueError, match=rf"cutout={cutout} may cover all of an image of 8×6×3.*use at most 7"):
+            augmenter.fit(COLOUR)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [X, ROWS, COLOUR, COLOUR[:, :1], COLOUR.astype(np.uint16) * 256, np.tile(COLOUR, (1, 1, 1, 2))[..., :5]],
+    ids=lambda a: f"{a.shape} {a.dtype}",
+)
+def test_a_policy_changes_images_of_any_kind(images):
+    parameters = {"policy": "trivial", "channels": "last" if images.ndim == 4 else "auto"}
+    source = ImageAugmenter(**parameters, random_state=0).fit_transform(images)
+    drawn = np.asarray(source)
+    assert drawn.shape == images.shape
+    assert drawn.dtype == (np.float32 if images.dtype == np.uint16 else images.dtype)
+    assert 0.5 * len(images) < (drawn != images).reshape(len(images), -1).any(axis=1).sum()
+
+
 @pytest.mark.parametrize("value", [-1, 255.5, 1000])
 def test_a_fill_value_that_is_no_byte_is_refused_for_bytes_alone(value):
     with pytest.raises(ValueError, match=r"fill_value=.*uint8, from 0 to 255"):
@@ -690,6 +717,8 @@ def test_the_edges_of_the_ranges_are_taken():
         saturation=1,
         erasing=1,
         noise=1e6,
+        policy="trivial",
+        cutout=7,
         fill_value=255,
     )
     assert np.asarray(augmenter.fit_transform(COLOUR)).shape == COLOUR.shape
