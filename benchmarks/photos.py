@@ -117,7 +117,8 @@ def read_contestants(texts):
         if kind not in KINDS:
             raise SystemExit(f"{kind!r} is none of {', '.join(KINDS)}; keyword arguments follow after a colon.")
         options = eval(f"dict({keywords.strip()})")
-        contestants[options.pop("label", text)] = kind, options
+        named = f"CNNClassifier({keywords.strip()})" if kind == "cnn" else text
+        contestants[options.pop("label", named)] = kind, options
     return contestants
 
 
@@ -139,8 +140,7 @@ def measured(loop, data, seed, options):
 
 def run(contestants, data, arguments, machine):
     """Each contestant with each seed, in turn: a row each."""
-    warm_up = np.arange(64) % 10
-    cnn(data[0][:64], warm_up, 0, filters=(2,), max_epochs=1)  # what torch loads at its first use
+    cnn(data[0][:200], data[1][:200], 0, filters=(2,), max_epochs=1)  # what torch loads at its first use
     runs = {label: [] for label in contestants}
     with tempfile.TemporaryDirectory() as folder:
         peer = None
@@ -176,9 +176,10 @@ def row(label, kind, runs):
 OURS, OTHERS = "#D55E00", "0.45"
 
 
-def draw(rows, machine, file):
+def draw(rows, machine, what, file):
     """A dot a contestant, with a ring above it for mirrored and shifted images where that gains."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullLocator
 
     figure, ax = plt.subplots(figsize=(8, 5), layout="constrained")
     seconds = [row["seconds"] for row in rows]
@@ -196,11 +197,13 @@ def draw(rows, machine, file):
     ax.plot([], [], "o", color=OURS, label="CNNClassifier")
     ax.plot([], [], "o", color=OTHERS, label="others")
     ax.plot([], [], "o", color="0.2", markerfacecolor="white", markersize=6, label="with mirrored and shifted images")
-    ax.legend(loc="lower right", frameon=False, fontsize=9)
+    ax.legend(loc="lower left", bbox_to_anchor=(-0.01, 1), ncols=3, frameon=False, fontsize=9)
     ax.set_xlabel(f"seconds of training, {machine['threads']} threads")
     ax.set_ylabel("accuracy on photographs not trained on")
-    ax.set_title("Photographs of 32×32 pixels in ten classes: accuracy against seconds", fontsize=11)
-    ax.xaxis.set_major_formatter("{x:g}")
+    ax.set_title(f"Accuracy against seconds of training: {what}", fontsize=11, loc="left", pad=28)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter("{x:,g}")
     ax.yaxis.set_major_formatter("{x:.0%}")
     ax.margins(y=0.12)
     ax.grid(color="0.92")
@@ -219,9 +222,7 @@ def place_labels(ax, rows, dots):
     figure.canvas.draw()
     figure.set_layout_engine("none")  # what was measured stays where it is
     frame = ax.get_window_extent()
-    taken = [ax.get_legend().get_window_extent()]
-    for x, y in ax.transData.transform(dots):
-        taken.append(Bbox.from_extents(x - 8, y - 8, x + 8, y + 8))
+    taken = [Bbox.from_extents(x - 8, y - 8, x + 8, y + 8) for x, y in ax.transData.transform(dots)]
     sides = [("left", "center", 1, 0), ("right", "center", -1, 0), ("center", "top", 0, -1), ("center", "bottom", 0, 1)]
     sides += [("left", "bottom", 1, 1), ("left", "top", 1, -1), ("right", "bottom", -1, 1), ("right", "top", -1, -1)]
     for row in rows:
@@ -271,17 +272,19 @@ def main():
     arguments = parser.parse_intermixed_args()
     if arguments.data.suffix == ".json":
         earlier = json.loads(arguments.data.read_text())
-        rows, machine = earlier["rows"], earlier["machine"]
-        report(earlier["what"], machine, rows)
+        rows, machine, what = earlier["rows"], earlier["machine"], earlier["what"]
+        report(what, machine, rows)
     else:
         contestants = read_contestants(arguments.contestants)
         machine = setting(arguments.threads)
         data = read_photos(arguments.data, arguments.train, arguments.test)
         with threadpool_limits(arguments.threads, user_api="openmp"):
             rows = run(contestants, data, arguments, machine)
-        report(f"{len(data[0]):,} photographs, medians of {arguments.seeds} seeds", machine, rows, arguments.json)
+        seeds = f", medians of {arguments.seeds} seeds" if arguments.seeds > 1 else ""
+        what = f"{len(data[0]):,} photographs of {data[0].shape[1]}×{data[0].shape[2]}{seeds}"
+        report(what, machine, rows, arguments.json)
     if arguments.plot is not None:
-        draw(rows, machine, arguments.plot)
+        draw(rows, machine, what, arguments.plot)
 
 
 if __name__ == "__main__":
