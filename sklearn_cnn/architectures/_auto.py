@@ -5,20 +5,19 @@ from typing import Any
 import numpy as np
 
 LARGE = 28
-"""Pixels a side from which on images have the network of photographs; see the page on performance."""
+"""Pixels a side from which on images have the deeper network; see the page on performance."""
 
 
 def auto_filters(height: int, width: int) -> list[tuple[int, ...]]:
     """Filters that ``filters="auto"`` means for an image: so many blocks that the last maps have 3 to 7 pixels a side.
 
     Two wide blocks are best for images as small as 8×8. From 28 pixels on three blocks are as accurate in a third of
-    the time, see the page on performance. From 56 pixels on each doubling of the image adds a block of 256 filters, so
-    that the first dense layer keeps its size.
+    the time, see the page on performance. From 56 pixels on each doubling of the size adds a block of 256 filters.
 
     Parameters
     ----------
     height, width : int
-        Size of an image in pixels.
+        Size of the map before the first block, in pixels.
 
     Returns
     -------
@@ -31,6 +30,9 @@ def auto_filters(height: int, width: int) -> list[tuple[int, ...]]:
 
 def auto_settings(height: int, width: int, *, numbers: bool) -> dict[str, Any]:
     """The other settings of a network of conv blocks that ``"auto"`` means for an image.
+
+    From 64 pixels on, windows are whitened with a step, so that the first maps have 32 to 63 pixels a side. With 2,000
+    photographs this took a quarter to a third of the time at the same accuracy, see the page on performance.
 
     Parameters
     ----------
@@ -58,5 +60,5 @@ def auto_settings(height: int, width: int, *, numbers: bool) -> dict[str, Any]:
         "global_pooling": "avg" if numbers else "max",
         "hidden_layer_sizes": (),
         "dropout": 0.0,
-        "whiten": 1,
+        "whiten": min(height, width) // 64 + 1,
     }

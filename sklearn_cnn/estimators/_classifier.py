@@ -34,7 +34,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     ----------
     filters : int, sequence of int or "auto", default="auto"
         Output channels of the convolutions, one entry a block. ``"auto"`` follows the shorter side of
-        the images: (64, 128) below 28 pixels, (32, 64, 128) below 56, and another block of 256 with each
+        the first map: (64, 128) below 28 pixels, (32, 64, 128) below 56, and another block of 256 with each
         doubling from there on; fewer blocks where other settings leave no room for them. `plan_` says
         what it came to. An empty sequence gives a network of dense layers alone.
     kernel_size : int or sequence, default=3
@@ -101,8 +101,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Whether each channel is brought to mean 0 and standard deviation 1, by the weighted statistics
         of the training images, inside the network. In a network of conv blocks for images from 28 pixels
         on, windows of pixels are whitened too: a fixed convolution turns them into uncorrelated values of
-        one variance [6]_. It cancels a per-channel normaliser in a pipeline: set it to False when you
-        search over one.
+        one variance [6]_, with a step where images have 64 pixels or more. It cancels a per-channel
+        normaliser in a pipeline: set it to False when you search over one.
     optimizer : {"adamw", "adam", "sgd", "rmsprop"} or callable, default="adamw"
         Optimiser, or a callable ``(parameters, lr=) -> torch.optim.Optimizer``.
     lr : float or "auto", default="auto"

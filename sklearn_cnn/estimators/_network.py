@@ -109,7 +109,8 @@ class NetworkRecipe:
         settings["whiten"] = whiten
         if not _is_auto(settings["filters"]):
             return conv_architecture(**settings)
-        *deeper, shallowest = auto_filters(shape.height, shape.width)
+        step = max(whiten, 1)
+        *deeper, shallowest = auto_filters(shape.height // step, shape.width // step)
         for filters in deeper:
             with suppress(ValueError):  # these settings are for fewer blocks, or shrink maps too much
                 net = conv_architecture(**{**settings, "filters": filters})

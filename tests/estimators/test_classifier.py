@@ -557,7 +557,10 @@ def convolutions(plan):
         (28, {"kernel_size": 5, "padding": "valid", "convs_per_block": 1, "standardize": False}, [64, 128]),
         (28, {"kernel_size": (5, 3), "convs_per_block": 1}, [64, 128]),  # one entry a block
         (28, {"kernel_size": (5, 3, 3), "convs_per_block": 1}, [32, 64, 128]),
-        (64, {"convs_per_block": 1}, [32, 64, 128, 256]),
+        (63, {"convs_per_block": 1}, [32, 64, 128, 256]),
+        (64, {"convs_per_block": 1}, [32, 64, 128]),  # of 32×32, since windows are whitened with a step
+        (64, {"convs_per_block": 1, "standardize": False}, [32, 64, 128, 256]),
+        (224, {"convs_per_block": 1}, [32, 64, 128, 256]),
     ],
 )
 def test_auto_filters_fit_the_images_and_the_other_settings(side, settings, expected):
