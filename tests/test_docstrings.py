@@ -85,7 +85,7 @@ def test_every_fitted_attribute_is_described(name):
 
 
 # What both estimators have is described once and copied; these depend on the kind of target.
-DESCRIBED_APART = {"dropout", "augmenter", "early_stopping", "tol"}
+DESCRIBED_APART = {"dropout", "augmenter", "early_stopping", "tol", "hidden_layer_sizes", "global_pooling"}
 
 
 def test_both_estimators_describe_their_common_parameters_in_the_same_words():

@@ -65,7 +65,7 @@ class ImageNetwork(nn.Module):
                 self._freeze_parts(layer)
         for name in self._frozen:
             self.get_submodule(name).requires_grad_(False)
-        self._in_place = _overwriting(plan)
+        self._in_place = [name for name in _overwriting(plan) if isinstance(self.layers[name], nn.ReLU)]
         self._shapes = {"input": plan.input_shape, **{layer.name: layer.output_shape for layer in plan.layers}}
         self._kept, self._steps = _steps(plan)
         self.ready_made = [layer.name for layer in plan.layers if layer.ready_made]
@@ -217,19 +217,14 @@ def _steps(plan: Plan) -> tuple[frozenset[str], tuple[_Step, ...]]:
 
 
 def _overwriting(plan: Plan) -> list[str]:
-    """ReLUs that may write over their input in training, which takes 5 to 10% less time for images of 32×32×3.
+    """Layers that may write over their input in training: nothing else needs it.
 
-    No layer before them keeps its output for the gradient, and no other layer reads it.
+    A ReLU that does takes 5 to 12% off the time of a step with images of 32×32×3, one thread.
     """
     readers = Counter(source for layer in plan.layers for source in layer.reads)
-    kinds = {layer.name: layer.kind for layer in plan.layers}
+    rewritable = {layer.name for layer in plan.layers if KINDS[layer.kind].rewritable}
     return [
-        layer.name
-        for layer in plan.layers
-        if layer.activation == "relu"
-        and layer.kind == "activation"
-        and readers[layer.reads[0]] == 1
-        and kinds.get(layer.reads[0]) in ("conv", "whiten", "batch_norm", "max_pool", "avg_pool", "sum", "dense")
+        layer.name for layer in plan.layers if readers[layer.reads[0]] == 1 and set(layer.reads) <= rewritable
     ]
 
 

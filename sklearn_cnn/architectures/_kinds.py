@@ -75,6 +75,10 @@ class LayerKind:
         Whether it changes each value of a map by a function of this value alone.
     only_trains : bool
         Whether it changes nothing in a prediction.
+    whitens : bool
+        Whether its weights follow from windows of the training images.
+    rewritable : bool
+        Whether a layer behind it may write over its output in training: its gradient does not need it.
     """
 
     build: Callable[[Layer, int], nn.Module]
@@ -88,6 +92,8 @@ class LayerKind:
     mixes: bool = False
     pointwise: bool = False
     only_trains: bool = False
+    whitens: bool = False
+    rewritable: bool = False
 
     def tensors(self, layer: Layer, n_inputs: int) -> dict[str, Shape]:
         """All tensors in the state dict of the module, by name: trained and kept."""
@@ -176,6 +182,8 @@ KINDS: dict[str, LayerKind] = {
         output_shape=None,
         sees="window",
         mixes=True,
+        whitens=True,
+        rewritable=True,
     ),
     "conv": LayerKind(
         _conv,
@@ -185,9 +193,10 @@ KINDS: dict[str, LayerKind] = {
         box="convolution",
         drawn=True,
         mixes=True,
+        rewritable=True,
     ),
-    "max_pool": LayerKind(_pool(nn.MaxPool2d), output_shape=None, sees="window", box="pool"),
-    "avg_pool": LayerKind(_pool(nn.AvgPool2d), output_shape=None, sees="window", box="pool"),
+    "max_pool": LayerKind(_pool(nn.MaxPool2d), output_shape=None, sees="window", box="pool", rewritable=True),
+    "avg_pool": LayerKind(_pool(nn.AvgPool2d), output_shape=None, sees="window", box="pool", rewritable=True),
     "adaptive_avg_pool": LayerKind(
         lambda layer, _: nn.AdaptiveAvgPool2d(layer.output_shape[1:]), output_shape=None, sees="image", box="pool"
     ),
@@ -200,6 +209,7 @@ KINDS: dict[str, LayerKind] = {
         },
         label="norm",
         pointwise=True,
+        rewritable=True,
     ),
     "activation": LayerKind(_activation, pointwise=True),
     "global_avg_pool": LayerKind(
@@ -217,8 +227,9 @@ KINDS: dict[str, LayerKind] = {
         sees="image",
         box="dense",
         drawn=True,
+        rewritable=True,
     ),
-    "sum": LayerKind(lambda *_: Sum(), box="sum", mixes=True),
+    "sum": LayerKind(lambda *_: Sum(), box="sum", mixes=True, rewritable=True),
     "concat": LayerKind(lambda *_: Concat(), output_shape=_joined, box="concatenation", mixes=True),
     # Its module is made elsewhere, and so its tensors are not known here.
     "module": LayerKind(_given, output_shape=None, sees="image", box="ready-made"),

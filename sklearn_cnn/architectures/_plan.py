@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Protocol
 
+from sklearn_cnn.architectures._kinds import KINDS
 from sklearn_cnn.architectures._layer import Layer
 from sklearn_cnn.architectures._picture import draw_layers
 from sklearn_cnn.architectures._svg import as_svg
@@ -84,7 +85,7 @@ class Plan:
     @property
     def whitened(self) -> tuple[int, int] | None:
         """Height and width of the windows of pixels that the network whitens; None where it does not."""
-        return next((layer.kernel for layer in self.layers if layer.kind == "whiten"), None)
+        return next((layer.kernel for layer in self.layers if KINDS[layer.kind].whitens), None)
 
     @property
     def body(self) -> str:

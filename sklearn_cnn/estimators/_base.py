@@ -177,11 +177,11 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator):
         Examples
         --------
         >>> from sklearn_cnn import CNNClassifier
-        >>> plan = CNNClassifier(filters=(8, 16)).plan(image_shape=(28, 28), n_outputs=10)
+        >>> plan = CNNClassifier(filters=(8, 16)).plan(image_shape=(20, 20), n_outputs=10)
         >>> plan.layers[1].name, plan.layers[1].output_shape
-        ('block1_conv', (8, 28, 28))
+        ('block1_conv', (8, 20, 20))
         >>> plan.n_parameters
-        103042
+        53890
         """
         self._validate_params()
         fitted = hasattr(self, "module_")

@@ -49,7 +49,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     dilation : int or sequence, default=1
         Step between neighbouring values of a convolution window, in pixels.
     convs_per_block : int, sequence or "auto", default="auto"
-        Convolutions in a block; the pool follows the first. ``"auto"`` is 2 from 28 pixels on, else 1.
+        Convolutions in a block; the pool follows the first. ``"auto"`` is 2 from 28 pixels on, as far as
+        there is room, else 1.
     pooling : {"max", "avg"}, None or sequence, default="max"
         Kind of pool of each block, or None.
     pool_size : int or sequence, default=2

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
@@ -107,16 +108,19 @@ class NetworkRecipe:
         whiten = auto["whiten"] if self.standardize else 0
         settings = {name: auto[name] if _is_auto(value) and name in auto else value for name, value in given.items()}
         settings["whiten"] = whiten
-        if not _is_auto(settings["filters"]):
-            return conv_architecture(**settings)
-        step = max(whiten, 1)
-        *deeper, shallowest = auto_filters(shape.height // step, shape.width // step)
-        for filters in deeper:
+        filters, counts = [settings["filters"]], [settings["convs_per_block"]]
+        if _is_auto(settings["filters"]):
+            step = max(whiten, 1)
+            filters = auto_filters(shape.height // step, shape.width // step)
+        if _is_auto(self.conv["convs_per_block"]):
+            counts = sorted({*counts, 1}, reverse=True)
+        *larger, smallest = product(filters, counts)
+        for widths, n_convs in larger:
             with suppress(ValueError):  # these settings are for fewer blocks, or shrink maps too much
-                net = conv_architecture(**{**settings, "filters": filters})
+                net = conv_architecture(**{**settings, "filters": widths, "convs_per_block": n_convs})
                 net.plan(shape.channels_first, n_outputs)
                 return net
-        return conv_architecture(**{**settings, "filters": shallowest})
+        return conv_architecture(**{**settings, "filters": smallest[0], "convs_per_block": smallest[1]})
 
     @property
     def _head_dropout(self) -> float:

@@ -42,11 +42,11 @@ class ArchitectureDisplay:
     --------
     >>> from sklearn_cnn import CNNClassifier
     >>> from sklearn_cnn.inspection import ArchitectureDisplay
-    >>> plan = CNNClassifier(filters=(8, 16)).plan(image_shape=(28, 28), n_outputs=10)
+    >>> plan = CNNClassifier(filters=(8, 16)).plan(image_shape=(20, 20), n_outputs=10)
     >>> display = ArchitectureDisplay(plan=plan).plot()
     >>> print(display.ax_.get_title())
-    28×28×1 image to 10 outputs
-    103,042 parameters, 383,872 multiply-adds
+    20×20×1 image to 10 outputs
+    53,890 parameters, 196,480 multiply-adds
     """
 
     ax_: Any

@@ -49,7 +49,8 @@ def saliency(estimator: Any, X: Any, method: str = "grad_cam", target: Any = Non
     method : {"grad_cam", "gradient", "integrated_gradients", "occlusion"}, default="grad_cam"
         The method:
 
-        - ``"grad_cam"``: the sum of the maps of the last convolution, each weighted by the mean of its gradient;
+        - ``"grad_cam"``: the sum of the maps of the last convolution before the last pool, each weighted by the mean
+          of its gradient;
           negative values are set to 0, and the result is enlarged to the image [1]_. The maps are normalised and
           activated as in the network, but not pooled. In a ready-made network they are the last ones that have more
           than one pixel and the proportions of the image. The result is coarse and smooth, and says little where
@@ -225,9 +226,10 @@ def _grad_cam(network: ImageNetwork, images: Tensor, index: Tensor, where: _Maps
 
 
 def _last_maps(network: ImageNetwork, plan: Plan, subject: Subject) -> _Maps:
-    """The activated maps of the last convolution before any pooling; of an earlier one where these are single pixels.
+    """The activated maps of the last convolution before any pooling of its block.
 
-    Pooled maps are too small to show a place. Maps before the activation have values that the network does not use.
+    It is one of an earlier block where these are single pixels. Pooled maps are too small to show a place. Maps before
+    the activation have values that the network does not use.
     Measured on 36 networks that recognise a bright square: of the largest 5% of values, 86% were on the square (29% in
     the worst network) with activated maps, 84% (0%) before the activation, and 67% (0%) after the pool.
     """
@@ -236,15 +238,18 @@ def _last_maps(network: ImageNetwork, plan: Plan, subject: Subject) -> _Maps:
     if ready_made is not None:
         return _Maps(_last_map_inside(network, ready_made, subject))
     found: _Maps | None = None
+    n_pixels = 0
     functions: list[str] = []
     name = plan.body
     while name != "input":
         row = rows[name]
+        if found is not None and n_pixels > 1 and row.block != rows[found.layer].block:
+            break
         if KINDS[row.kind].mixes:
-            found = _Maps(name, tuple(network.layers[function] for function in reversed(functions)))
+            if prod(row.output_shape[1:]) > n_pixels or found is None:
+                found = _Maps(name, tuple(network.layers[function] for function in reversed(functions)))
+                n_pixels = prod(row.output_shape[1:])
             functions = []
-            if prod(row.output_shape[1:]) > 1:
-                break
         elif KINDS[row.kind].pointwise:
             functions.append(name)
         name = row.reads[0]

@@ -14,6 +14,7 @@ from sklearn_cnn.persistence._untrusted import malformed, read_as
 LAYOUT = 1  # changes when the same architecture gives other layers
 
 _ARCHITECTURES: dict[str, Any] = {"conv": ConvNet, "catalog": CatalogNet, "backbone": BackboneNet}
+_ADDED = {"conv": {"whiten": 0}}  # what older files do not have
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def read_plan(content: Any, n_tensors: int) -> Plan:
     kind = stored.architecture.pop("kind", None)
     if not isinstance(kind, str) or kind not in _ARCHITECTURES:
         raise malformed(f"malformed architecture: its kind is none of {', '.join(_ARCHITECTURES)}")
-    architecture = read_as(_ARCHITECTURES[kind], stored.architecture, "architecture")
+    architecture = read_as(_ARCHITECTURES[kind], _ADDED.get(kind, {}) | stored.architecture, "architecture")
     if not 0 <= architecture.dropout < 1 or (kind == "backbone" and not is_backbone(architecture.name)):
         raise malformed("malformed architecture: its dropout or its name is not allowed")
     # Before it is laid out, since a block of a billion convolutions is a small file.

@@ -18,6 +18,7 @@ from tests.architectures.settings import DEFAULTS
 PLANS = {
     "defaults": conv_architecture(**DEFAULTS).plan((1, 12, 12), 3),
     "no normalization": conv_architecture(**{**DEFAULTS, "normalization": None}).plan((4, 12, 9), 1),
+    "whitened": conv_architecture(**{**DEFAULTS, "whiten": 2}).plan((3, 12, 12), 3),
     "uneven": conv_architecture(**{**DEFAULTS, "kernel_size": 4, "global_pooling": "max"}).plan((3, 12, 12), 3),
     **{name: CatalogNet(name).plan((3, 70, 70), 4) for name in ("lenet5", "resnet18", "inception", "vgg11")},
 }

@@ -150,7 +150,7 @@ def test_settings_of_the_blocks_beside_an_architecture_are_refused(settings, nam
 
 
 def test_settings_of_the_blocks_at_their_defaults_in_another_form_are_none():
-    clf = CNNClassifier(architecture="lenet5", hidden_layer_sizes=[128], kernel_size=[3], stride=(1,), max_epochs=1)
+    clf = CNNClassifier(architecture="lenet5", kernel_size=[3], stride=(1,), max_epochs=1)
     clf.fit(X.repeat(2, 1).repeat(2, 2), y)
     assert clf.plan_.note.startswith("lenet5")
 

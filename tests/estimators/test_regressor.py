@@ -434,4 +434,6 @@ def test_searches_curves_and_predictions_of_folds():
 def test_parameters_of_both_estimators_have_the_same_defaults():
     ours, theirs = CNNRegressor().get_params(), CNNClassifier().get_params()
     assert set(ours) ^ set(theirs) == {"loss", "label_smoothing", "class_weight"}
-    assert {name for name in set(ours) & set(theirs) if ours[name] != theirs[name]} == {"dropout"}
+    assert {name for name in set(ours) & set(theirs) if ours[name] != theirs[name]} == {
+        *("dropout", "hidden_layer_sizes", "augmenter")
+    }

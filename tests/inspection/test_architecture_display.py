@@ -88,7 +88,8 @@ def ways_around(ax):
 
 
 def test_a_box_is_as_high_and_as_wide_as_the_roots_of_its_sides():
-    plan = plan_of(filters=(16, 64), padding="valid", hidden_layer_sizes=(256,))
+    plain = {"convs_per_block": 1, "global_pooling": None, "standardize": False}
+    plan = plan_of(filters=(16, 64), padding="valid", hidden_layer_sizes=(256,), **plain)
     sizes = fronts(drawn(plan))
     shapes = {"image": (1, 32, 32)} | {row.name: (*row.output_shape, 1, 1)[:3] for row in plan.layers}
     tallest = sizes["image"][0][1]
@@ -116,10 +117,12 @@ def test_depth_follows_the_width_of_the_map():
 
 
 def test_below_a_box_stand_name_shape_counts_and_what_follows_it():
-    below = texts_below(drawn(plan_of(image_shape=(28, 28))))
-    assert below["image"] == ["1×28×28", "+ standardize"]
-    assert below["block2_conv"] == ["64×14×14", "18.4k param.", "3.61M mult-adds"]
-    assert below["block1_pool"] == ["32×14×14", "64 param.", "+ norm, relu"]
+    settings = {"filters": (32, 64, 128), "hidden_layer_sizes": (128,), "dropout": 0.25}
+    plain = {"convs_per_block": 1, "global_pooling": None}
+    below = texts_below(drawn(plan_of(image_shape=(28, 28), **settings, **plain)))
+    assert below["image"] == ["1×28×28", "23.3k mult-adds", "+ standardize,", "whiten, relu"]
+    assert below["block2_conv"] == ["64×13×13", "18.4k param.", "3.12M mult-adds"]
+    assert below["block1_pool"] == ["32×13×13", "64 param.", "+ norm, relu"]
     assert below["dense1"] == ["128", "148k param.", "147k mult-adds", "+ relu, dropout"]
     folded = " ".join(below["block3_pool"][2:])
     assert folded == "+ norm, relu, flatten, dropout"

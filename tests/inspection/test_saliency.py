@@ -189,7 +189,7 @@ def planted(n, seed, channels=None):
 def knows_squares(request):
     channels = 3 if request.param == "colour" else None
     images, labels, _ = planted(300, 0, channels)
-    means = {"global_pooling": "avg", "hidden_layer_sizes": ()}
+    means = {"global_pooling": "avg", "hidden_layer_sizes": (), "convs_per_block": 1}
     settings = {"means": means, "colour": means}
     clf = CNNClassifier(**settings.get(request.param, {}), max_epochs=6, random_state=0)
     clf = make_pipeline(ImageNormalizer("standardize"), clf) if request.param == "pipeline" else clf

@@ -240,7 +240,7 @@ MADE_UP = {
     "epoch after the last": lambda state: (0, 2),
     "epoch far away": lambda state: (0, 999),
     "epoch after the end": lambda state: (1, 1),
-    "too many phases": lambda state: (2, 0),
+    "too many phases": lambda state: (3, 0),
 }
 
 
