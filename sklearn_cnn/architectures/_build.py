@@ -223,9 +223,7 @@ def _overwriting(plan: Plan) -> list[str]:
     """
     readers = Counter(source for layer in plan.layers for source in layer.reads)
     rewritable = {layer.name for layer in plan.layers if KINDS[layer.kind].rewritable}
-    return [
-        layer.name for layer in plan.layers if readers[layer.reads[0]] == 1 and set(layer.reads) <= rewritable
-    ]
+    return [layer.name for layer in plan.layers if readers[layer.reads[0]] == 1 and set(layer.reads) <= rewritable]
 
 
 def build_network(plan: Plan, module: nn.Module | None = None) -> ImageNetwork:

@@ -130,7 +130,7 @@ def _add_block(draft: Draft, net: ConvNet, block: ConvBlock, number: int) -> Non
             padding_mode=net.padding_mode,
             bias=net.normalization is None,  # a normalisation subtracts it again
             activation=net.activation,
-            identity=True,
+            identity=net.normalization is not None,  # it sets filters of unlike sizes to one scale
         )
         if i == 0 and block.pooling is not None:
             draft.pool(f"block{number}_pool", block.pooling, block.pool_size, block.pool_stride)

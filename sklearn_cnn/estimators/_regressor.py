@@ -122,7 +122,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         are spared.
     lr_schedule : {"auto", "warmup_stable_decay", "cosine", "constant"}, default="auto"
         Course of the learning rate. ``"auto"`` is ``"warmup_stable_decay"`` [4]_: a linear rise over the first
-        100 steps (over the first epoch, if that is shorter; none where `fit` trains on), a constant rate, and a
+        100 steps (the first epoch if that is shorter, but 10 at least; none where `fit` trains on), a constant rate, and a
         linear fall to 0 over the last fifth of the epochs, one at least. With `early_stopping` the fall begins
         once patience has run out, and takes at most 4 epochs. A single epoch rises for a fifth of its steps and
         falls for half of them.

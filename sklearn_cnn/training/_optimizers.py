@@ -89,7 +89,7 @@ class Phase:
     curve : str
         Name of a function in ``CURVES``.
     warm_up : int
-        Steps of a linear rise at the beginning. It ends with the first epoch at the latest.
+        Steps of a linear rise at the beginning. It ends with the first epoch or the tenth step at the latest.
     """
 
     n_epochs: int
@@ -108,6 +108,10 @@ CURVES: dict[str, Callable[[float], float]] = {
 
 WARM_UP = 100
 """Steps of the warm-up; measured, see the page on performance."""
+
+SHORTEST_WARM_UP = 10
+"""Steps of it where an epoch has fewer. 20 epochs of one batch, without normalisation, on the regression set of
+scikit-learn's checks: R² 0.64 and 0.56 with two seeds; after a warm-up of one step -0.21 and 0.14."""
 
 
 def phases(
@@ -170,7 +174,7 @@ class LearningRate:
         """Begin an epoch of a phase whose epochs have so many batches."""
         self._curve = CURVES[phase.curve]
         self._step, self._n_steps = epoch * n_batches, phase.n_epochs * n_batches
-        self._warm_up = min(phase.warm_up, n_batches) if epoch == 0 else 0
+        self._warm_up = min(phase.warm_up, max(n_batches, SHORTEST_WARM_UP))
 
     def advance(self) -> None:
         """Set the learning rates of the next step."""

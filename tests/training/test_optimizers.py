@@ -120,21 +120,21 @@ def test_a_fitted_network_is_trained_on_without_a_warm_up():
 
 
 @pytest.mark.parametrize(
-    ("n_batches", "rates"),
-    [(5, [0.25, 0.5, 0.75, 1, 1] + [1] * 5), (2, [0.5, 1, 1, 1]), (1, [1, 1])],
+    ("n_batches", "warm_up", "n_steps"), [(5, 4, 4), (3, 4, 4), (16, 100, 16), (4, 100, 10), (1, 100, 10)]
 )
-def test_the_warm_up_counts_steps_and_ends_with_the_first_epoch(n_batches, rates):
+def test_the_warm_up_counts_steps_and_ends_with_the_first_epoch_or_the_tenth_step(n_batches, warm_up, n_steps):
     _, given = parameters()
     optimizer = OptimizerFactory("sgd", momentum=0.0, weight_decay=0.0)(given, lr=2.0)
-    phase = Phase(2, "constant", warm_up=4)
+    phase = Phase(16, "constant", warm_up=warm_up)
     rate = LearningRate(optimizer, [phase])
+    rates = [min(1, (step + 1) / n_steps) for step in range(16 * n_batches)]
     seen = []
-    for epoch in range(2):
+    for epoch in range(16):
         rate.begin(phase, n_batches, epoch)
         for _ in range(n_batches):
             rate.advance()
             seen.append(optimizer.param_groups[0]["lr"] / 2)
-    assert seen == rates
+    assert seen == pytest.approx(rates)
 
 
 def test_the_rate_of_every_step_follows_the_curve_and_the_peaks_come_back():
