@@ -1,4 +1,4 @@
-"""Reading the idx files of MNIST and Fashion-MNIST, for the other scripts of this folder."""
+"""Reading the idx files of MNIST and Fashion-MNIST, and files of photographs, for the other scripts of this folder."""
 
 import gzip
 import sys
@@ -27,3 +27,20 @@ def read_idx_folder(folder):
         for part in ("train", "t10k")
         for kind in ("images-idx3", "labels-idx1")
     )
+
+
+def read_photos(path, train=None, test=5000):
+    """Images (n, h, w, c), uint8, and labels 0, 1, ... for training, and the same for scoring.
+
+    `path` is an npz file with X and y, of which the last `test` are for scoring; or a folder with idx files.
+    """
+    if path.is_dir():
+        X, y, X_test, y_test = read_idx_folder(path)
+        X, X_test = X[..., None], X_test[..., None]
+    else:
+        with np.load(path) as file:
+            X, y = file["X"], file["y"]
+        if not 0 < test < len(X):
+            sys.exit(f"--test {test} leaves nothing to train on or to score: {path} has {len(X)} images.")
+        X, y, X_test, y_test = X[:-test], y[:-test], X[-test:], y[-test:]
+    return X[:train], y[:train], X_test, y_test
