@@ -117,10 +117,10 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         are spared.
     lr_schedule : {"auto", "warmup_stable_decay", "cosine", "constant"}, default="auto"
         Course of the learning rate. ``"auto"`` is ``"warmup_stable_decay"`` [4]_: a linear rise over the first
-        100 steps (the first epoch if that is shorter, but 10 at least; none where `fit` trains on), a constant rate, and a
-        linear fall to 0 over the last fifth of the epochs, one at least. With `early_stopping` the fall begins
-        once patience has run out, and takes at most 4 epochs. A single epoch rises for a fifth of its steps and
-        falls for half of them.
+        100 steps (the first epoch if that is shorter, but 10 at least; none where `fit` trains on), a constant
+        rate, and a linear fall to 0 over the last fifth of the epochs, one at least. With `early_stopping` the
+        fall begins once patience has run out, and takes at most 4 epochs. A single epoch rises for a fifth of
+        its steps and falls for half of them.
     label_smoothing : float, default=0.05
         Share of each training target that is spread over all classes [5]_; with several labels an image,
         over the 0 and 1 of each label. It makes labels more often right, and probabilities cautious; use

@@ -122,10 +122,10 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         are spared.
     lr_schedule : {"auto", "warmup_stable_decay", "cosine", "constant"}, default="auto"
         Course of the learning rate. ``"auto"`` is ``"warmup_stable_decay"`` [4]_: a linear rise over the first
-        100 steps (the first epoch if that is shorter, but 10 at least; none where `fit` trains on), a constant rate, and a
-        linear fall to 0 over the last fifth of the epochs, one at least. With `early_stopping` the fall begins
-        once patience has run out, and takes at most 4 epochs. A single epoch rises for a fifth of its steps and
-        falls for half of them.
+        100 steps (the first epoch if that is shorter, but 10 at least; none where `fit` trains on), a constant
+        rate, and a linear fall to 0 over the last fifth of the epochs, one at least. With `early_stopping` the
+        fall begins once patience has run out, and takes at most 4 epochs. A single epoch rises for a fifth of
+        its steps and falls for half of them.
     batch_size : int or "auto", default="auto"
         Images a step. ``"auto"`` grows with the training set, from 16 to 128.
     max_epochs : int or "auto", default="auto"

@@ -5,8 +5,8 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 
-from sklearn_cnn.architectures._conv_blocks import ConvBlock, ConvNet
 from sklearn_cnn.architectures._auto import auto_filters
+from sklearn_cnn.architectures._conv_blocks import ConvBlock, ConvNet
 from sklearn_cnn.architectures._spec import conv_architecture
 from tests.architectures.settings import DEFAULTS
 from tests.cases import for_every
