@@ -118,7 +118,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     lr_schedule : {"auto", "warmup_stable_decay", "cosine", "constant"}, default="auto"
         Course of the learning rate. ``"auto"`` is ``"warmup_stable_decay"`` [4]_: a linear rise over the first
         100 steps (the first epoch if that is shorter, but 10 at least; none where `fit` trains on), a constant
-        rate, and a linear fall to 0 over the last fifth of the epochs, one at least. With `early_stopping` the
+        rate, and a linear fall to 0 over the last fifth of the epochs, rounded up. With `early_stopping` the
         fall begins once patience has run out, and takes at most 4 epochs. A single epoch rises for a fifth of
         its steps and falls for half of them.
     label_smoothing : float, default=0.05

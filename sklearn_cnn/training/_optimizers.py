@@ -141,7 +141,7 @@ def phases(
     """
     if lr_schedule not in ("auto", "warmup_stable_decay"):
         return (Phase(max_epochs, lr_schedule),)
-    cooldown = max(1, (max_epochs + 2) // 5)  # the whole number nearest to a fifth
+    cooldown = -(-max_epochs // 5)  # a fifth, rounded up
     if early_stopping:
         cooldown = min(4, cooldown)
     constant = max_epochs - cooldown

@@ -101,7 +101,7 @@ def test_phases_add_up_to_the_epochs(max_epochs, schedule, early_stopping):
 @pytest.mark.parametrize(
     ("early_stopping", "max_epochs", "cooldown"),
     [
-        *((False, *lengths) for lengths in [(2, 1), (3, 1), (5, 1), (7, 1), (8, 2), (10, 2), (30, 6), (100, 20)]),
+        *((False, *lengths) for lengths in [(2, 1), (3, 1), (5, 1), (6, 2), (7, 2), (10, 2), (30, 6), (100, 20)]),
         *((True, *lengths) for lengths in [(2, 1), (10, 2), (30, 4), (100, 4)]),
     ],
 )
