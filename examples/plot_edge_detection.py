@@ -104,6 +104,7 @@ plt.show()
 # changes nothing: the largest value of a square is the same whether negative ones are set to zero before or
 # after.
 
-clf = CNNClassifier(filters=2, kernel_size=3, padding="valid", pool_size=4, normalization=None)
+block = {"kernel_size": 3, "padding": "valid", "pool_size": 4, "convs_per_block": 1, "normalization": None}
+clf = CNNClassifier(filters=2, **block, standardize=False)
 print(clf.plan(image[np.newaxis], n_outputs=2))
 assert np.array_equal(pooled["vertical edges"], np.maximum(max_pool(feature_maps["vertical edges"], 4), 0))

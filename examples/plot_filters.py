@@ -11,8 +11,9 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_sample_images
+from sklearn.pipeline import make_pipeline
 
-from sklearn_cnn import CNNClassifier, ImageAugmenter
+from sklearn_cnn import CNNClassifier, ImageAugmenter, ImageNormalizer
 from sklearn_cnn.inspection import FilterDisplay
 
 # %%
@@ -22,6 +23,8 @@ from sklearn_cnn.inspection import FilterDisplay
 # As in :ref:`sphx_glr_auto_examples_plot_feature_maps.py`: from which photograph is a piece of 32×32 pixels? Pieces
 # overlap here, so that there are more of them, and the filters are 5×5 pixels, so that there is more to see. A weight
 # decay of a hundred times the default lets weights fade that no image asks for; filters are full of noise otherwise.
+# The first filters are to look at pixels rather than at whitened windows of them, so ``standardize=False`` leaves
+# whitening out, and an ``ImageNormalizer`` comes before.
 
 side, step = 32, 16
 pieces, labels = [], []
@@ -31,8 +34,8 @@ for name, photograph in zip(("temple", "flower"), load_sample_images().images, s
     labels += [name] * len(pieces[-1])
 X, y = np.concatenate(pieces), np.array(labels)
 augmenter = ImageAugmenter(horizontal_flip=0.5, brightness=0.2)
-settings = {"kernel_size": [5, 3, 3], "weight_decay": 1.0}
-clf = CNNClassifier((24, 32, 64), **settings, augmenter=augmenter, random_state=0).fit(X, y)
+settings = {"kernel_size": [5, 3, 3], "convs_per_block": 1, "standardize": False, "weight_decay": 1.0}
+clf = make_pipeline(augmenter, ImageNormalizer(), CNNClassifier((24, 32, 64), **settings, random_state=0)).fit(X, y)
 print(f"accuracy on the {len(X)} pieces it has seen: {clf.score(X, y):.3f}")
 
 # %%
