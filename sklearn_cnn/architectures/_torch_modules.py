@@ -47,6 +47,10 @@ class Whiten(nn.Module):
     EPS = 5e-4
     """Added to the variances, which are those of pixels of variance 1: noise is not enlarged to the size of an edge."""
 
+    LEAST = 5e-5
+    """Components of less variance give 0. In grey images that are stored with three channels, two thirds of them have
+    none: they would enlarge any tint of a new image, which training never saw."""
+
     weight: Tensor
 
     def __init__(self, n_channels: int, n_filters: int, window: tuple[int, int], stride: tuple[int, int]) -> None:
@@ -57,7 +61,8 @@ class Whiten(nn.Module):
     def set_covariance(self, covariance: Tensor) -> None:
         """Take over the filters for windows of standardised pixels, whose covariance is ``(n_values, n_values)``."""
         variances, components = torch.linalg.eigh(covariance)
-        scaled = (components / (variances.clamp(min=0) + self.EPS).sqrt()).T.flip(0)  # the largest variance first
+        gains = torch.where(variances < self.LEAST, 0.0, (variances.clamp(min=0) + self.EPS).rsqrt())
+        scaled = (components * gains).T.flip(0)  # the largest variance first
         filters = scaled[: len(self.weight) // 2].to(self.weight.dtype).reshape(-1, *self.weight.shape[1:])
         self.weight.copy_(torch.cat([filters, -filters]))
 

@@ -33,10 +33,11 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     Parameters
     ----------
     filters : int, sequence of int or "auto", default="auto"
-        Output channels of the convolutions, one entry a block. ``"auto"`` follows the shorter side of
-        the first map: (64, 128) below 28 pixels, (32, 64, 128) below 56, and another block of 256 with each
-        doubling from there on; fewer blocks where other settings leave no room for them. `plan_` says
-        what it came to. An empty sequence gives a network of dense layers alone.
+        Output channels of the convolutions, one entry a block. ``"auto"`` follows the shorter side of the
+        images, divided by the step of whitening (see `standardize`): (64, 128) below 28 pixels, (32, 64, 128)
+        below 56, and another block of 256 with each doubling from there on; fewer blocks where other settings
+        leave no room for them. `plan_` says what it came to. An empty sequence gives a network of dense layers
+        alone.
     kernel_size : int or sequence, default=3
         Height and width of the convolution windows, in pixels.
     stride : int or sequence, default=1
@@ -49,8 +50,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     dilation : int or sequence, default=1
         Step between neighbouring values of a convolution window, in pixels.
     convs_per_block : int, sequence or "auto", default="auto"
-        Convolutions in a block; the pool follows the first. ``"auto"`` is 2 from 28 pixels on, as far as
-        there is room, else 1.
+        Convolutions in a block; the pool follows the first. ``"auto"`` is 2 in every block where the
+        shorter side of the images has 28 pixels or more and the maps have room for it, else 1.
     pooling : {"max", "avg"}, None or sequence, default="max"
         Kind of pool of each block, or None.
     pool_size : int or sequence, default=2
@@ -70,7 +71,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         else (128,).
     dropout : float or "auto", default="auto"
         Share of the values that training sets to zero before each dense layer [2]_. ``"auto"`` is 0 from 28
-        pixels on, else 0.25; 0.25 too beside an `architecture`.
+        pixels on, else 0.25. With `architecture` it is 0.25.
     architecture : str, callable or None, default=None
         A whole network in place of the conv blocks: the name of a classic one, see
         `list_architectures`; ``"torchvision:NAME"`` or ``"timm:NAME"``, with a head of ours; or a callable
@@ -100,10 +101,11 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         ``ImageAugmenter`` comes before, and not with `weights` or frozen blocks.
     standardize : bool, default=True
         Whether each channel is brought to mean 0 and standard deviation 1, by the weighted statistics
-        of the training images, inside the network. In a network of conv blocks for images from 28 pixels
-        on, windows of pixels are whitened too: a fixed convolution turns them into uncorrelated values of
-        one variance [6]_, with a step where images have 64 pixels or more. It cancels a per-channel
-        normaliser in a pipeline: set it to False when you search over one.
+        of the training images, inside the network. In a network of conv blocks, for images
+        whose shorter side has 28 pixels or more, a fixed convolution behind it whitens windows of pixels [6]_:
+        it makes them uncorrelated values of about the same variance. From 64 pixels on its windows have a step
+        of ``side // 64 + 1``. Both cancel a per-channel normaliser in a pipeline: set it to False, which leaves
+        whitening out too, when you search over one.
     optimizer : {"adamw", "adam", "sgd", "rmsprop"} or callable, default="adamw"
         Optimiser, or a callable ``(parameters, lr=) -> torch.optim.Optimizer``.
     lr : float or "auto", default="auto"
@@ -116,11 +118,11 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Weight decay of the named optimisers, decoupled in ``"adamw"`` [3]_; biases and normalisation
         are spared.
     lr_schedule : {"auto", "warmup_stable_decay", "cosine", "constant"}, default="auto"
-        Course of the learning rate. ``"auto"`` is ``"warmup_stable_decay"`` [4]_: a linear rise over the first
-        100 steps (the first epoch if that is shorter, but 10 at least; none where `fit` trains on), a constant
-        rate, and a linear fall to 0 over the last fifth of the epochs, rounded up. With `early_stopping` the
-        fall begins once patience has run out, and takes at most 4 epochs. A single epoch rises for a fifth of
-        its steps and falls for half of them.
+        Course of the learning rate. ``"auto"`` is ``"warmup_stable_decay"`` [4]_: a linear rise, a constant rate,
+        and a linear fall to 0 over the last fifth of the epochs, rounded up. The rise takes 100 steps, or the
+        first epoch if that is shorter, but 10 steps at least; a fit that goes on with `warm_start` has none.
+        With `early_stopping` the fall begins once patience has run out, and takes at most 4 epochs. A single
+        epoch rises for a fifth of its steps and falls for half of them.
     label_smoothing : float, default=0.05
         Share of each training target that is spread over all classes [5]_; with several labels an image,
         over the 0 and 1 of each label. It makes labels more often right, and probabilities cautious; use

@@ -97,7 +97,7 @@ def design(parameters: Parameters, given: Given, earlier: Fitted | None) -> Desi
             f"first fit; use warm_start=False, or {parameters._class.__name__}().fit anew."
         )
     precision = resolve_precision(parameters.precision, given.device, plan.n_macs)
-    patches = plan.whitened and PatchMoments(plan.whitened, len(given.sample.rows))
+    patches = plan.whitened and PatchMoments(plan.whitened, given.sample.n_weighted)
     statistics = survey(given.sample, statistics=parameters.standardize and earlier is None, patches=patches or None)
     check_range(*statistics.range, precision)
     if given.held_out is not None:

@@ -103,7 +103,9 @@ class NetworkRecipe:
                 module, shape, n_outputs, factory=self.architecture, standardize=bool(self.standardize)
             )
         assert self.conv is not None
-        auto = auto_settings(shape.height, shape.width, numbers=self.numbers)
+        without_blocks = not _is_auto(self.conv["filters"]) and np.size(self.conv["filters"]) == 0
+        side = (0, 0) if without_blocks else (shape.height, shape.width)  # dense layers, as for small images
+        auto = auto_settings(*side, numbers=self.numbers)
         given = {**self.conv, "dropout": self.dropout, "standardize": self.standardize}
         whiten = auto["whiten"] if self.standardize else 0
         settings = {name: auto[name] if _is_auto(value) and name in auto else value for name, value in given.items()}

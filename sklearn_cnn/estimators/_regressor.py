@@ -36,10 +36,11 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     Parameters
     ----------
     filters : int, sequence of int or "auto", default="auto"
-        Output channels of the convolutions, one entry a block. ``"auto"`` follows the shorter side of
-        the first map: (64, 128) below 28 pixels, (32, 64, 128) below 56, and another block of 256 with each
-        doubling from there on; fewer blocks where other settings leave no room for them. `plan_` says
-        what it came to. An empty sequence gives a network of dense layers alone.
+        Output channels of the convolutions, one entry a block. ``"auto"`` follows the shorter side of the
+        images, divided by the step of whitening (see `standardize`): (64, 128) below 28 pixels, (32, 64, 128)
+        below 56, and another block of 256 with each doubling from there on; fewer blocks where other settings
+        leave no room for them. `plan_` says what it came to. An empty sequence gives a network of dense layers
+        alone.
     kernel_size : int or sequence, default=3
         Height and width of the convolution windows, in pixels.
     stride : int or sequence, default=1
@@ -52,8 +53,8 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     dilation : int or sequence, default=1
         Step between neighbouring values of a convolution window, in pixels.
     convs_per_block : int, sequence or "auto", default="auto"
-        Convolutions in a block; the pool follows the first. ``"auto"`` is 2 from 28 pixels on, as far as
-        there is room, else 1.
+        Convolutions in a block; the pool follows the first. ``"auto"`` is 2 in every block where the
+        shorter side of the images has 28 pixels or more and the maps have room for it, else 1.
     pooling : {"max", "avg"}, None or sequence, default="max"
         Kind of pool of each block, or None.
     pool_size : int or sequence, default=2
@@ -100,10 +101,11 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         prediction; the same as an ``ImageAugmenter`` before this regressor in a pipeline.
     standardize : bool, default=True
         Whether each channel is brought to mean 0 and standard deviation 1, by the weighted statistics
-        of the training images, inside the network. In a network of conv blocks for images from 28 pixels
-        on, windows of pixels are whitened too: a fixed convolution turns them into uncorrelated values of
-        one variance [6]_, with a step where images have 64 pixels or more. It cancels a per-channel
-        normaliser in a pipeline: set it to False when you search over one.
+        of the training images, inside the network. In a network of conv blocks, for images
+        whose shorter side has 28 pixels or more, a fixed convolution behind it whitens windows of pixels [6]_:
+        it makes them uncorrelated values of about the same variance. From 64 pixels on its windows have a step
+        of ``side // 64 + 1``. Both cancel a per-channel normaliser in a pipeline: set it to False, which leaves
+        whitening out too, when you search over one.
     loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
         What training makes small, of targets and predictions in standard deviations of the targets.
         ``"absolute_error"`` aims at medians rather than means, and ``"huber"`` [5]_ is the first below a
@@ -121,11 +123,11 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         Weight decay of the named optimisers, decoupled in ``"adamw"`` [3]_; biases and normalisation
         are spared.
     lr_schedule : {"auto", "warmup_stable_decay", "cosine", "constant"}, default="auto"
-        Course of the learning rate. ``"auto"`` is ``"warmup_stable_decay"`` [4]_: a linear rise over the first
-        100 steps (the first epoch if that is shorter, but 10 at least; none where `fit` trains on), a constant
-        rate, and a linear fall to 0 over the last fifth of the epochs, rounded up. With `early_stopping` the
-        fall begins once patience has run out, and takes at most 4 epochs. A single epoch rises for a fifth of
-        its steps and falls for half of them.
+        Course of the learning rate. ``"auto"`` is ``"warmup_stable_decay"`` [4]_: a linear rise, a constant rate,
+        and a linear fall to 0 over the last fifth of the epochs, rounded up. The rise takes 100 steps, or the
+        first epoch if that is shorter, but 10 steps at least; a fit that goes on with `warm_start` has none.
+        With `early_stopping` the fall begins once patience has run out, and takes at most 4 epochs. A single
+        epoch rises for a fifth of its steps and falls for half of them.
     batch_size : int or "auto", default="auto"
         Images a step. ``"auto"`` grows with the training set, from 16 to 128.
     max_epochs : int or "auto", default="auto"

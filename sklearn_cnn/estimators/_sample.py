@@ -32,6 +32,11 @@ class Sample:
     weights: NDArray[np.float64] | None
     rows: NDArray[np.intp]
 
+    @property
+    def n_weighted(self) -> int:
+        """Number of the rows used whose weight is above 0."""
+        return len(self.rows) if self.weights is None else int(np.count_nonzero(self.weights[self.rows]))
+
     def unit_weights(self) -> NDArray[np.float64] | None:
         """The weights divided by their mean over the rows used."""
         if self.weights is None:

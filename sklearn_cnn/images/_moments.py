@@ -142,7 +142,7 @@ class PatchMoments:
     size : (int, int)
         Height and width of a window in pixels, at most those of an image.
     n_images : int
-        Images that will come. Of many, every so-manyth is used.
+        Images of positive weight that will come. Of many, every so-manyth of these is used.
 
     Attributes
     ----------
@@ -174,10 +174,11 @@ class PatchMoments:
         weights : ndarray of shape (n,) or None, default=None
             Weights of the images.
         """
-        first = -self._n_seen % self._step
-        self._n_seen += len(pixels)
         w = np.ones(len(pixels)) if weights is None else weights
-        pixels, w = pixels[first :: self._step], w[first :: self._step]
+        counted = np.flatnonzero(w)
+        rows = counted[-self._n_seen % self._step :: self._step]
+        self._n_seen += len(counted)
+        pixels, w = pixels[torch.from_numpy(rows).to(pixels.device)], w[rows]
         size = max(1, _AT_ONCE // (pixels.shape[1:].numel() * self.size[0] * self.size[1]))
         for start in range(0, len(pixels), size):
             self._merge(pixels[start : start + size], w[start : start + size])

@@ -265,6 +265,15 @@ def test_whitened_windows_are_uncorrelated_and_of_one_variance(channels, window,
     assert variances[0] > 0.8
 
 
+def test_grey_images_of_three_channels_are_whitened_without_enlarging_a_tint():
+    images = photographs_like(100, 1, 8).expand(-1, 3, -1, -1)
+    images = (images - images.mean()) / images.std()
+    whiten = Whiten(3, 24, (2, 2), (1, 1))
+    whiten.set_covariance(torch.cov(F.unfold(images.double(), 2).transpose(1, 2).flatten(0, 1).T))
+    tinted = images + torch.tensor([0.03, 0.0, 0.0]).view(3, 1, 1)
+    assert (whiten(tinted) - whiten(images)).abs().max() < 0.1
+
+
 def test_images_of_one_value_are_whitened_to_finite_numbers():
     whiten = Whiten(1, 8, (2, 2), (1, 1))
     whiten.set_covariance(torch.zeros(4, 4, dtype=torch.float64))

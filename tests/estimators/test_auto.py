@@ -107,6 +107,17 @@ def test_auto_settings_hold_beside_filters_of_ones_own():
     assert kinds(CNNClassifier(filters=4), 16).count("conv") == 1
 
 
+def test_without_blocks_there_are_dense_layers_alone():
+    found = set(kinds(CNNClassifier(filters=()), 32))
+    assert found == {"standardize", "flatten", "dropout", "dense", "activation"}
+
+
+def test_images_of_weight_0_do_not_count_for_whitening():
+    X, y = images_of(4096, 28, 28), np.arange(4096) // 2 % 2
+    clf = tiny(batch_size=512).fit(X, y, sample_weight=np.arange(4096) % 2)
+    assert np.isfinite(clf.module_.layers["whiten"].weight.numpy()).all()
+
+
 def test_windows_are_whitened_where_pixels_are_standardised():
     assert "whiten" in kinds(CNNClassifier(), 28)
     assert "whiten" not in kinds(CNNClassifier(), 27)

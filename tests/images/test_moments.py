@@ -101,6 +101,15 @@ def test_of_many_images_windows_of_every_so_manyth_are_used(chunk):
     np.testing.assert_allclose(some.covariance_of(ones), of_them.covariance_of(ones), rtol=1e-10)
 
 
+def test_windows_are_taken_from_images_that_have_a_weight():
+    images = np.random.default_rng(0).normal(size=(30, 1, 3, 3))
+    weights = np.arange(30) % 2.0
+    some = patch_moments_of(images, (2, 2), weights, chunk=7, n_images=2 * 2048)
+    of_them = patch_moments_of(images[1::4], (2, 2))
+    ones = np.ones((1, 1, 1))
+    np.testing.assert_allclose(some.covariance_of(ones), of_them.covariance_of(ones), rtol=1e-10)
+
+
 @pytest.mark.parametrize("value", [0.0, 1e-3, 7.0, 1e6, 0.1 + 0.2])
 def test_a_constant_channel_has_deviation_one(value):
     moments = moments_of(np.full((10, 3, 3), value), ImageShape(3, 3), chunk=3)
