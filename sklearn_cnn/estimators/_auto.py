@@ -13,7 +13,7 @@ from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
 def chosen_epochs(max_epochs: int | str, X: Any) -> int:
     """The number of epochs.
 
-    Ten, and fewer from 30,000 images on: a fit then sees 300,000 images, or each image seven times.
+    Ten, and fewer from 30,000 images on: a fit then sees 300,000 images, or each image six times.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def chosen_epochs(max_epochs: int | str, X: Any) -> int:
         n = _num_samples(X)
     except TypeError:
         return 10
-    return int(np.clip(300_000 // max(n, 1), 7, 10))
+    return int(np.clip(300_000 // max(n, 1), 6, 10))
 
 
 def chosen_batch_size(batch_size: int | str, n: int) -> int:

@@ -130,7 +130,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     batch_size : int or "auto", default="auto"
         Images a step. ``"auto"`` grows with the training set, from 16 to 128.
     max_epochs : int or "auto", default="auto"
-        Passes over the training images. ``"auto"`` is 10 up to 30,000 images; then fewer, down to 7.
+        Passes over the training images. ``"auto"`` is 10 up to 30,000 images; then fewer, down to 6.
     early_stopping : bool, default=False
         Whether to hold out a part of the training images (or to use `X_val`), to stop when its
         accuracy no longer rises, and to go back to the best epoch. The part has every class in

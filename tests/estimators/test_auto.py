@@ -25,7 +25,7 @@ def tiny(cls=CNNClassifier, **settings):
 
 
 @pytest.mark.parametrize(
-    ("n", "expected"), [(1, 10), (1000, 10), (30_000, 10), (35_000, 8), (50_000, 7), (60_000, 7), (10**7, 7)]
+    ("n", "expected"), [(1, 10), (1000, 10), (30_000, 10), (35_000, 8), (50_000, 6), (60_000, 6), (10**7, 6)]
 )
 def test_auto_epochs_are_ten_and_fewer_for_many_images(n, expected):
     assert chosen_epochs("auto", np.empty((n, 0))) == expected
