@@ -65,7 +65,7 @@ bench: $(VENV)/.stamp-plot $(VENV)-peers/.stamp
 	cd benchmarks && $(abspath $(BIN))/python throughput.py "$(abspath $(DATA))" --json results/throughput.json \
 		--peers $(abspath $(VENV))-peers/bin/python
 	cd benchmarks && $(abspath $(BIN))/python time_to_accuracy.py "$(abspath $(DATA))" --json results/time_to_accuracy.json \
-		--peers $(abspath $(VENV))-peers/bin/python "filters=(16, 32, 64), max_epochs=1, batch_size=64, dropout=0"
+		--peers $(abspath $(VENV))-peers/bin/python "filters=(8, 16, 32), max_epochs=1, batch_size=64"
 
 clean:
 	rm -rf $(VENV) $(VENV)-peers .hypothesis benchmarks/results docs/_build docs/auto_examples docs/api/generated
