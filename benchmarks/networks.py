@@ -31,8 +31,21 @@ KERAS_EXAMPLE = {
     "standardize": False,
     "dropout": 0.25,
     "hidden_layer_sizes": (128,),
+    "convs_per_block": 1,
+    "global_pooling": None,
+    "augmenter": None,
 }
 """The same for CNNClassifier."""
+
+PLAIN = {
+    "convs_per_block": 1,
+    "global_pooling": None,
+    "hidden_layer_sizes": (128,),
+    "dropout": 0.25,
+    "augmenter": None,
+    "standardize": False,
+}
+"""What CNNClassifier takes for small images, but without standardisation, at any size: the network of `conv_blocks`."""
 
 
 def conv_blocks(filters, side, hidden=128, n_outputs=10, channels=1, convs=1):

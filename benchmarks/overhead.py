@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from common import in_turn, parser, report, setting
 from data import read_idx_folder
-from networks import conv_blocks, plain_loop
+from networks import PLAIN, conv_blocks, plain_loop
 from sklearn.datasets import load_digits
 
 from sklearn_cnn import CNNClassifier
@@ -24,8 +24,9 @@ from sklearn_cnn import CNNClassifier
 
 def compare(name, X, y, epochs, convs, threads, repeats):
     torch.set_num_threads(threads)
-    clf = CNNClassifier(convs_per_block=convs, max_epochs=epochs, random_state=0)
-    fitted = CNNClassifier(convs_per_block=convs, max_epochs=1, random_state=0).fit(X, y)
+    settings = {**PLAIN, "convs_per_block": convs, "random_state": 0}
+    clf = CNNClassifier(**settings, max_epochs=epochs)
+    fitted = CNNClassifier(**settings, max_epochs=1).fit(X, y)
     filters = [layer.output_shape[0] for layer in fitted.plan_.layers if layer.kind == "conv"][::convs]
 
     def bare():

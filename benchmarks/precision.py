@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 from common import described, parser, setting
+from networks import PLAIN
 
 from sklearn_cnn import CNNClassifier
 
@@ -34,7 +35,7 @@ def main(n=4000):
         seconds = {"float32": [], "bfloat16": []}
         for _ in range(arguments.repeats):
             for precision, measured in seconds.items():  # in turn: the machine may be noisy
-                clf = CNNClassifier(filters, max_epochs=1, precision=precision, random_state=0)
+                clf = CNNClassifier(filters, max_epochs=1, precision=precision, random_state=0, **PLAIN)
                 start = time.perf_counter()
                 clf.fit(X, y)
                 measured.append(time.perf_counter() - start)

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 from common import parser, report, setting
+from networks import PLAIN
 
 from sklearn_cnn import CNNClassifier
 
@@ -21,7 +22,7 @@ def seconds_of(n, side, width, depth):
     X, y = rng.integers(0, 256, (n, side, side), dtype=np.uint8), np.arange(n) % 10
     # Only the first two blocks have a pool: the depth does not change the size of the last map.
     pooling = ["max", "max", *[None] * (depth - 2)]
-    clf = CNNClassifier((width,) * depth, pooling=pooling, max_epochs=1, batch_size=128, random_state=0)
+    clf = CNNClassifier((width,) * depth, pooling=pooling, max_epochs=1, batch_size=128, random_state=0, **PLAIN)
     start = time.perf_counter()
     clf.fit(X, y)
     return time.perf_counter() - start
