@@ -12,7 +12,7 @@ def auto_filters(height: int, width: int) -> list[tuple[int, ...]]:
     """Filters that ``filters="auto"`` means for an image: so many blocks that the last maps have 3 to 7 pixels a side.
 
     Two wide blocks are best for images as small as 8×8. From 28 pixels on three blocks are as accurate in a third of
-    the time, see the page on performance. From 56 pixels on each doubling of the size adds a block of 256 filters.
+    the time. From 56 pixels on each doubling of the size adds a block of 256 filters.
 
     Parameters
     ----------

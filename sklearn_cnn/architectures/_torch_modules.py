@@ -31,8 +31,8 @@ class Standardize(nn.Module):
 class Whiten(nn.Module):
     """A fixed convolution whose filters are the first principal components of windows of pixels, and their negatives.
 
-    The outputs of the components are uncorrelated and have the same variance (Jordan 2024, arXiv:2404.00498, section
-    3.2). What follows can then tell fine structure, whose contrast is small, as easily as areas of one colour.
+    The outputs of the components are uncorrelated and have about the same variance (Jordan 2024, arXiv:2404.00498,
+    section 3.2). What follows can then tell fine structure, whose contrast is small, as easily as areas of one colour.
 
     Parameters
     ----------

@@ -142,15 +142,15 @@ class PatchMoments:
     size : (int, int)
         Height and width of a window in pixels, at most those of an image.
     n_images : int
-        Images of positive weight that will come. Of many, every so-manyth of these is used.
+        Images of positive weight that will come. Of n images from 4,096 on, each ``n // 2048``-th is used.
 
     Attributes
     ----------
     total : float
         Weight of the images used.
-    mean : Tensor of shape (c * h * w,) or None
+    mean : Tensor of shape (c * h * w,), or 0 before the first image
         Mean of the windows, whose values are in the order of a filter's weights: channel, row, column.
-    squares : Tensor of shape (c * h * w, c * h * w) or None
+    squares : Tensor of shape (c * h * w, c * h * w), or 0 before the first image
         Weighted sum of products of deviations from it, in float64.
     """
 

@@ -265,6 +265,24 @@ def test_whitened_windows_are_uncorrelated_and_of_one_variance(channels, window,
     assert variances[0] > 0.8
 
 
+def test_relus_write_over_their_input_in_training_alone():
+    network = network_of(plan_of((3, 12, 12)))
+    relus = [module for module in network.modules() if isinstance(module, nn.ReLU)]
+    assert len(relus) == 3
+    network.train()
+    assert all(relu.inplace for relu in relus)
+    network.eval()
+    assert not any(relu.inplace for relu in relus)
+
+
+def test_a_frozen_relu_keeps_its_input():
+    plan = CatalogNet("resnet18", dropout=0.0, standardize=False).plan((3, 32, 32), 2).with_trainable(1)
+    network = network_of(plan).train()
+    frozen = {row.name for row in plan.layers if row.frozen}
+    in_place = {name for name, module in network.layers.items() if getattr(module, "inplace", False)}
+    assert in_place and not in_place & frozen
+
+
 def test_grey_images_of_three_channels_are_whitened_without_enlarging_a_tint():
     images = photographs_like(100, 1, 8).expand(-1, 3, -1, -1)
     images = (images - images.mean()) / images.std()
