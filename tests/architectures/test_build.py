@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from sklearn_cnn import CNNClassifier
 from sklearn_cnn.architectures._build import ImageNetwork, build_network, initialize, reseed_dropout
 from sklearn_cnn.architectures._catalog import CatalogNet
+from sklearn_cnn.architectures._draft import Draft
 from sklearn_cnn.architectures._dropout import SeededDropout
 from sklearn_cnn.architectures._spec import ACTIVATIONS, conv_architecture
 from sklearn_cnn.architectures._torch_modules import Dense, Standardize, Whiten
@@ -281,6 +282,18 @@ def test_a_frozen_relu_keeps_its_input():
     frozen = {row.name for row in plan.layers if row.frozen}
     in_place = {name for name, module in network.layers.items() if getattr(module, "inplace", False)}
     assert in_place and not in_place & frozen
+
+
+def test_a_relu_whose_input_another_layer_reads_keeps_it():
+    draft = Draft((1, 4, 4))
+    draft.conv("conv", 2, (3, 3), padding=(1, 1, 1, 1), bias=False, activation="relu")
+    draft.norm("norm")
+    draft.activate("relu", "relu")
+    draft.add("sum", "sum", reads=("norm", "relu"))
+    network = network_of(draft.plan(None)).train()
+    images = images_of(5, 1, 4, 4)
+    norm = network.layers["norm"](network.layers["conv"](images))
+    assert torch.equal(network(images), norm + norm.relu())
 
 
 def test_grey_images_of_three_channels_are_whitened_without_enlarging_a_tint():
