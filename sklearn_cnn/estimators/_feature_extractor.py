@@ -17,8 +17,9 @@ from sklearn_cnn.architectures._layer import Layer
 from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.estimators._fitted import take_over
 from sklearn_cnn.estimators._html import ShowsPlan
-from sklearn_cnn.estimators._network import NetworkRecipe, PicklesNetwork, fitted_estimator
+from sklearn_cnn.estimators._network import NetworkRecipe, PicklesNetwork
 from sklearn_cnn.estimators._sample import check_range, warn_of_another_range
+from sklearn_cnn.estimators._unwrapping import fitted_estimator
 from sklearn_cnn.images._moments import Moments
 from sklearn_cnn.images._reading import read_again, read_images, remembered
 from sklearn_cnn.images._shape import ImageShape

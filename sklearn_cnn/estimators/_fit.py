@@ -18,9 +18,10 @@ from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.estimators._auto import chosen_batch_size
 from sklearn_cnn.estimators._callbacks import FitTasks
 from sklearn_cnn.estimators._fitted import Fitted, plain_history
-from sklearn_cnn.estimators._network import blank_network, fitted_estimator, recipe_of
+from sklearn_cnn.estimators._network import blank_network, recipe_of
 from sklearn_cnn.estimators._read import Given, Parameters, Request
 from sklearn_cnn.estimators._sample import Sample, check_range, survey, warn_of_another_range
+from sklearn_cnn.estimators._unwrapping import fitted_estimator
 from sklearn_cnn.images._moments import Moments, PatchMoments
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.images._source import ImageSource

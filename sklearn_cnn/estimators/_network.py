@@ -13,9 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn._random import Stream, generator
 from sklearn_cnn.architectures._auto import auto_filters, auto_settings
@@ -28,6 +25,7 @@ from sklearn_cnn.architectures._ready_made import BackboneNet, UserNet
 from sklearn_cnn.architectures._spec import conv_architecture
 from sklearn_cnn.architectures._torch_modules import Standardize, Whiten
 from sklearn_cnn.architectures._weights import differences, load_weights, read_weights, refuse_faults
+from sklearn_cnn.estimators._unwrapping import fitted_estimator
 from sklearn_cnn.images._moments import Moments, PatchMoments, white_of
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.training._device import nearest_device
@@ -185,10 +183,26 @@ class NetworkRecipe:
         if self.weights is None:
             return network, frozenset()
         weights, source = self._read_weights()
-        drawn = load_weights(network, plan, weights, source)
-        if isinstance(self.weights, BaseEstimator):
-            refuse_faults(source, differences(plan, fitted_estimator(self.weights, "weights").plan_))
-        return network, drawn
+        try:
+            drawn = load_weights(network, plan, weights, source)
+            if isinstance(self.weights, BaseEstimator):
+                refuse_faults(source, differences(plan, fitted_estimator(self.weights, "weights").plan_))
+            return network, drawn
+        except ValueError as error:
+            raise ValueError(f"{error}{self._of_another_size(shape)}") from None
+
+    def _of_another_size(self, shape: ImageShape) -> str:
+        """What to do where weights may not fit since the network follows from the size of the images."""
+        if self.architecture is not None or not isinstance(self.weights, BaseEstimator):
+            return ""
+        there = fitted_estimator(self.weights, "weights").image_shape_
+        own, other = (f"{size.height}×{size.width}" for size in (shape, there))
+        if own == other:
+            return ""
+        return (
+            f" The default network follows from the size of the images, {own} here and {other} there: resize them, "
+            f"with ImageReader(size=...) for one."
+        )
 
     def _check_download(self, entry: Entry, shape: ImageShape) -> None:
         """Refuse to fetch weights that cannot fit, since small images have other first layers."""
@@ -305,50 +319,6 @@ def blank_network(plan: Plan, shape: ImageShape, seed: int = 0, *, double: bool 
         module = make_module(plan.architecture.factory, shape, plan.output_shape[0], seed)
     network = build_network(plan, module)
     return network.double() if double else network
-
-
-def fitted_estimator(estimator: Any, parameter: str) -> Any:
-    """A fitted estimator of this package, out of the wrapping that keeps it from being cloned."""
-    fitted = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
-    if not hasattr(fitted, "module_"):
-        if hasattr(fitted, "steps") or hasattr(fitted, "best_estimator_"):
-            inside = "last step" if hasattr(fitted, "steps") else "best_estimator_"
-            way_out = f"pass its {inside}, and see that the images are prepared as for that"
-        else:
-            way_out = (
-                f"searches and clone() make unfitted copies of estimators they find among parameters: wrap it, "
-                f"{parameter}=sklearn.frozen.FrozenEstimator(fitted)"
-            )
-        raise ValueError(f"{parameter}={type(fitted).__name__}(...) is no fitted estimator of this package; {way_out}.")
-    return fitted
-
-
-def fitted_steps(estimator: Any) -> list[tuple[str, Any]]:
-    """The steps that an estimator applies to X, in order, with the names that pipelines give them.
-
-    Searches, pipelines and frozen estimators are opened, however they are nested, down to the last estimator.
-
-    Raises
-    ------
-    NotFittedError
-        Where a search has no best estimator yet. Other estimators may be unfitted.
-    """
-    steps: list[tuple[str, Any]] = []
-    name = ""
-    while True:
-        if isinstance(estimator, FrozenEstimator):
-            estimator = estimator.estimator
-        elif isinstance(estimator, Pipeline):
-            *before, (name, estimator) = [
-                (name, step) for name, step in estimator.steps if step is not None and step != "passthrough"
-            ]
-            steps += [(name, step.estimator if isinstance(step, FrozenEstimator) else step) for name, step in before]
-        elif hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        else:
-            if getattr(estimator, "refit", False) and not isinstance(estimator, type):
-                check_is_fitted(estimator)
-            return [*steps, (name, estimator)]
 
 
 class PicklesNetwork:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 from sklearn_cnn._version import __version__
-from sklearn_cnn.estimators._network import fitted_estimator
 from sklearn_cnn.estimators._sample import Sample
 from sklearn_cnn.estimators._task import Task
+from sklearn_cnn.estimators._unwrapping import fitted_estimator
 from sklearn_cnn.images._source import ImageSource
 
 _NO_MATTER = ("checkpoint", "device", "random_state", "verbose", "warm_start", "weights")

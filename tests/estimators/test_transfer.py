@@ -227,6 +227,13 @@ def test_weights_of_a_network_that_computes_something_else_are_refused(source, s
         clf.fit(X, y)
 
 
+def test_weights_of_another_network_for_the_size_of_the_images_are_refused_with_a_way_out():
+    large, labels = np.kron(IMAGES[:40], np.ones((8, 8), np.float32)), DIGITS.target[:40]
+    source = CNNClassifier(max_epochs=1, random_state=0).fit(large, labels)
+    with pytest.raises(ValueError, match=r"whiten.* of the images, 32×32 here and 64×64 there: resize them"):
+        CNNClassifier(weights=source, random_state=0).fit(large[:, ::2, ::2], labels)
+
+
 def test_images_on_another_scale_than_those_of_the_weights_give_a_warning(source):
     with pytest.warns(
         UserWarning, match=r"from 0 to 1, but those that the network was trained on went from 0 to 16"
