@@ -34,7 +34,8 @@ class Recipe:
     batch_size: int = 256
     # network
     widths: tuple = (32, 96, 128)
-    convs: int = 2  # convolutions a block; the pool follows the first
+    convs: int = 2  # convolutions a block
+    pool_behind: int = 1  # convolution of a block that the pool follows
     pool: str = "max"  # or "average"
     pool_last_block: bool = True
     activation: str = "gelu"  # or "relu", "silu"
@@ -125,7 +126,7 @@ def network(recipe, shape, n_classes):
                 nn.init.dirac_(conv.weight.data[:channels])
             norm = nn.BatchNorm2d(n_filters, eps=recipe.norm_eps, momentum=recipe.norm_momentum)
             norm.weight.requires_grad = recipe.norm_weight
-            pool = [POOLS[recipe.pool](2)] if place == 0 and pooled else []
+            pool = [POOLS[recipe.pool](2)] if place == recipe.pool_behind - 1 and pooled else []
             layers += [conv, *pool, norm, ACTIVATIONS[recipe.activation]()]
             channels = n_filters
         if pooled:
