@@ -353,6 +353,8 @@ def test_only_the_size_is_positional():
         "size": 4,
         "mode": "RGB",
         "resize": "stretch",
+        "interpolation": "bilinear",
+        "crop_share": 1.0,
         "lazy": False,
         "n_jobs": None,
     }
@@ -361,6 +363,7 @@ def test_only_the_size_is_positional():
 @pytest.mark.parametrize("fitted", [False, True])
 def test_a_reader_is_cloned_and_pickled(fitted):
     parameters = {"size": None, "mode": "L", "resize": "pad", "lazy": True, "n_jobs": 2}
+    parameters |= {"interpolation": "bicubic", "crop_share": 1.0}
     reader = ImageReader(**parameters)
     if fitted:
         reader.fit([noise(5, 7)])
