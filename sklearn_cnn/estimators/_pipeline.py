@@ -116,11 +116,11 @@ def image_pipeline(
         expected, interpolation = _images_of(weights)
         reader.set_params(size=expected if size is None else size, interpolation=interpolation, lazy=True)
         network.set_params(architecture=weights, weights="default", trainable_blocks=0)
-    sides = (reader.size, reader.size) if isinstance(reader.size, Integral) else tuple(reader.size)
+    sides = clone(reader).fit(["unopened"]).size_  # with a size it opens no file, and refuses what is no size
     if isinstance(augment, ImageAugmenter):
         augmenter = clone(augment)
     elif augment is True or (augment == "auto" and weights is None):
-        augmenter = ImageAugmenter(horizontal_flip=0.5, crop=int(min(sides, default=0)) // 16, fill_mode="reflect")
+        augmenter = ImageAugmenter(horizontal_flip=0.5, crop=min(sides) // 16, fill_mode="reflect")
     else:
         augmenter = ImageAugmenter()
     return make_pipeline(reader, augmenter, network)
