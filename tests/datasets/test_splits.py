@@ -15,7 +15,7 @@ def split(tmp_path):
     "files",
     [
         ("train/cat/1.png", "val/cat/2.png"),
-        ("Train/cat/1.png", "VALID/dog/2.png", "TRAIN/dog/3.png"),
+        ("Train/cat/1.png", "Train/dog/2.png", "VALID/dog/3.png"),
         ("training/cat/1.png", "validation/cat/2.png", "testing/cat/3.png"),
         ("train/cat/1.png",),
         ("train/cat/1.png", "test/2.png"),
@@ -23,10 +23,7 @@ def split(tmp_path):
     ids=str,
 )
 def test_parts_are_not_taken_for_classes(tmp_path, files):
-    files = [name.replace("TRAIN", "Train") if "Train/cat/1.png" in files else name for name in files]
     touch(tmp_path, *files)
-    if "VALID/dog/2.png" in files:
-        touch(tmp_path, "Train/dog/3.png")
     with pytest.raises(ValueError, match=r'holds parts of a data set.*subset="train".*subset=None'):
         load_image_folder(tmp_path)
 
@@ -96,7 +93,7 @@ def test_an_empty_class_is_refused_in_training_and_may_be_elsewhere(split):
     (split / "val" / "cat").mkdir()
     assert load_image_folder(split, subset="val").target.tolist() == [1]
     (split / "train" / "fox").mkdir()
-    with pytest.raises(ValueError, match="fox.* has no images"):
+    with pytest.raises(ValueError, match=r"fox.* has no images"):
         load_image_folder(split, subset="train")
 
 

@@ -28,7 +28,7 @@ def test_parts_are_inside_and_have_the_shares_and_ratios_that_are_said(shares, s
     share, ratio = part_of_height * part_of_width, part_of_width / part_of_height
     assert ((share >= shares[0] * 0.999) & ((share <= shares[1] * 1.001) | whole)).all()
     assert ratio.min() >= 0.7499 and ratio.max() <= 1.3334
-    assert whole.float().mean() < 0.05
+    assert whole.float().mean() < (0.2 if shares[0] > 0.8 else 0.01)
 
 
 def test_shares_and_the_logarithms_of_ratios_are_uniform():
@@ -62,10 +62,10 @@ def test_the_fill_value_is_never_seen(interpolation):
 def test_a_part_is_enlarged_first_and_rotated_with_what_surrounds_it():
     image = torch.zeros(1, 1, 9, 9, dtype=torch.float64)
     image[0, 0, 1, 4] = 1
-    box = torch.tensor([(0.0, 3.0, 3.0, 3.0)]).double()  # the spot is in its middle
+    box, middle = torch.tensor([[(0.0, 3.0, 3.0, 3.0)], [(3.0, 3.0, 3.0, 3.0)]]).double()  # the spot is in its middle
     moved = apply(image, Draws(box=box, shift=torch.tensor([(2.0, 0.0)]).double()))
     assert divmod(int(moved.argmax()), 9) == (6, 4)
-    inside = apply(torch.ones(1, 1, 9, 9).double(), Draws(box=box + 1, rotation=torch.tensor([45.0]).double()))
+    inside = apply(torch.ones(1, 1, 9, 9).double(), Draws(box=middle, rotation=torch.tensor([45.0]).double()))
     assert inside.min() == 1
 
 
