@@ -66,7 +66,7 @@ def test_a_part_is_enlarged_first_and_rotated_with_what_surrounds_it():
     moved = apply(image, Draws(box=box, shift=torch.tensor([(2.0, 0.0)]).double()))
     assert divmod(int(moved.argmax()), 9) == (6, 4)
     inside = apply(torch.ones(1, 1, 9, 9).double(), Draws(box=middle, rotation=torch.tensor([45.0]).double()))
-    assert inside.min() == 1
+    assert inside.min() > 0.999
 
 
 @pytest.mark.parametrize("images", [np.uint8, np.float32, np.float64])
