@@ -59,6 +59,7 @@ draw_sheet(
         {"zoom": 0.3},
         {"shear": 20},
         {"crop": 12},
+        {"resized_crop": 0.08},
         {"horizontal_flip": 0.5},
         {"vertical_flip": 0.5},
         {"brightness": 0.5},

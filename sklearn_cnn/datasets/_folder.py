@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 from joblib import effective_n_jobs
+from numpy.typing import NDArray
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils._param_validation import StrOptions, validate_params
 
+from sklearn_cnn.datasets._splits import SPLITS, classes_of_all, listed, looks_split, part_of, splits_of, sub_folders
+from sklearn_cnn.datasets._table import files_of_rows, read_table
 from sklearn_cnn.preprocessing._files import Decoder
 
 IMAGE_EXTENSIONS = (
@@ -22,6 +25,12 @@ IMAGE_EXTENSIONS = (
 @validate_params(
     {
         "path": [str, os.PathLike],
+        "subset": [StrOptions({"auto", *(name for names in SPLITS.values() for name in names)}), None],
+        "labels": "no_validation",
+        "filename_column": [str, None],
+        "target_column": [str, tuple, list, np.ndarray, None],
+        "as_names": ["boolean"],
+        "return_X_y": ["boolean"],
         "extensions": [str, tuple, list, set, np.ndarray, None],
         "on_error": [StrOptions({"raise", "skip"})],
         "shuffle": ["boolean"],
@@ -32,12 +41,18 @@ IMAGE_EXTENSIONS = (
 def load_image_folder(
     path: str | os.PathLike[str],
     *,
+    subset: str | None = "auto",
+    labels: Any = None,
+    filename_column: str | None = None,
+    target_column: Any = None,
+    as_names: bool = False,
+    return_X_y: bool = False,
     extensions: Any = IMAGE_EXTENSIONS,
     on_error: str = "raise",
     shuffle: bool = False,
     random_state: Any = None,
-) -> Bunch:
-    """Find the images of a folder that has one sub-folder for each class.
+) -> Bunch | tuple[NDArray[Any], NDArray[Any]]:
+    """Find the images of a folder and their labels, which are names of sub-folders or stand in a table.
 
     The images are not loaded: pass ``filenames`` as X to a pipeline that begins with an ``ImageReader``.
 
@@ -45,15 +60,38 @@ def load_image_folder(
     ----------
     path : str or path-like
         The folder. Each of its sub-folders is a class and has the name of the class; images may be in
-        sub-folders of these. Files and folders whose names begin with a dot are ignored.
+        sub-folders of these. Files and folders whose names begin with a dot are ignored. With `labels` the
+        images may be anywhere in the folder.
+    subset : {"auto", "train", "validation", "test"} or None, default="auto"
+        The part of the data set, where `path` holds a folder for each part: ``train`` or ``training``;
+        ``validation``, ``valid`` or ``val``; ``test`` or ``testing``. All these names may be given. A class has
+        the same index in every part, also where one part has no image of it. ``"auto"`` is for folders
+        without parts: it raises an error where all sub-folders look like parts. None takes every sub-folder
+        for a class, whatever its name.
+    labels : mapping, Series, frame, str or path-like, default=None
+        A table of the labels: a pandas or polars frame, the path of a CSV file with a header, or a mapping
+        of file names to labels. Names are relative to the folder (to that of the part, with `subset`), with
+        or without their extension. Files that are not in the table are left out.
+    filename_column : str or None, default=None
+        Column of the file names; by default the first that is no `target_column`.
+    target_column : str, sequence of str or None, default=None
+        Column of the labels, or several columns, for several labels or numbers an image. By default the only
+        column beside the names.
+    as_names : bool, default=False
+        Whether `target` holds the names of the classes in place of their indices. Labels of a table are
+        always as they are.
+    return_X_y : bool, default=False
+        Whether to return ``(filenames, target)`` in place of the Bunch.
     extensions : sequence of str or None, default=IMAGE_EXTENSIONS
         Extensions of the files to take, in upper or lower case; by default those of common image formats.
         None takes all files.
     on_error : {"raise", "skip"}, default="raise"
         ``"raise"`` opens no file: ``ImageReader`` later raises where one cannot be read. ``"skip"`` opens
-        every file and leaves out those that cannot be read, with a warning that says how many.
+        every file and leaves out those that cannot be read, with a warning that says how many. Files that a
+        table names and that are not there are an error, or left out in the same way.
     shuffle : bool, default=False
-        Whether to shuffle the images. Otherwise they are sorted by class and name.
+        Whether to shuffle the images. Otherwise they are sorted by class and name, or in the order of the
+        table.
     random_state : int, RandomState instance or None, default=None
         Seed of the shuffling.
 
@@ -62,19 +100,29 @@ def load_image_folder(
     sklearn.utils.Bunch
         filenames : ndarray of str of shape (n,)
             Paths of the images.
-        target : ndarray of int of shape (n,)
-            Their classes, as indices into `target_names`.
+        target : ndarray of shape (n,) or (n, n_columns)
+            Their classes, int, as indices into `target_names`; with `as_names` str. From a table the labels,
+            of the dtype of its column or columns.
         target_names : list of str
-            Names of the classes, sorted.
+            Names of the classes, sorted. From a table the names of its columns of labels.
         DESCR : str
-            A summary: the number of images of each class.
+            A summary: the number of images of each class, or of the rows of the table and the files.
+    (filenames, target) : tuple of ndarray
+        With ``return_X_y=True``.
 
     Raises
     ------
     FileNotFoundError, NotADirectoryError
-        Where there is no such folder, or `path` is a file.
-    ValueError
-        Where it has no sub-folder, or a sub-folder has no image.
+        Where there is no such folder, `path` is a file, or files that the table names are not there.
+    ValueError, TypeError
+        Where the folder has no sub-folder, or a sub-folder has no image (in a part other than train it may
+        have none); where it holds parts and `subset` does not say which, or not the part that is asked for;
+        where the table or its columns cannot be used, a label is missing or a file stands in two rows.
+
+    Notes
+    -----
+    The values of a CSV file are separated by commas, semicolons or tabs. A column of labels becomes whole
+    numbers or floats where all of its values are such numbers; codes with leading zeros stay text.
 
     See Also
     --------
@@ -102,26 +150,83 @@ def load_image_folder(
     if not folder.is_dir():
         raise NotADirectoryError(f"{str(path)!r} is not a folder.")
     endings = None if extensions is None else _read_extensions(extensions)
-    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if not classes:
-        raise ValueError(f"{str(path)!r} has no sub-folders; each class of images needs one.")
-    found = [sorted(_files_of(entry, endings)) for entry in classes]
-    files = _readable(found) if on_error == "skip" else found
-    for entry, names, all_names in zip(classes, files, found, strict=True):
-        if not names:
-            what = "of any kind" if endings is None else f"with one of the extensions {', '.join(sorted(endings))}"
-            raise ValueError(
-                f"the folder {str(entry)!r} has no images {what}{' that can be read' if all_names else ''}."
-            )
-    filenames = np.array([name for names in files for name in names])
-    target = np.repeat(np.arange(len(classes)), [len(names) for names in files])
+    if labels is not None:
+        place = folder if subset in ("auto", None) else part_of(folder, str(subset))
+        found = _of_table(place, endings, read_table(labels, filename_column, target_column), on_error)
+    elif filename_column is not None or target_column is not None:
+        raise ValueError("filename_column and target_column are of a table of labels, and labels is None.")
+    else:
+        found = _of_classes(folder, subset, endings, on_error, as_names)
     if shuffle:
-        order = check_random_state(random_state).permutation(len(filenames))
-        filenames, target = filenames[order], target[order]
-    target_names = [entry.name for entry in classes]
-    counts = ", ".join(f"{name}: {len(names)}" for name, names in zip(target_names, files, strict=True))
-    description = f"{len(filenames)} images of {len(classes)} classes from {path} ({counts})."
-    return Bunch(filenames=filenames, target=target, target_names=target_names, DESCR=description)
+        order = check_random_state(random_state).permutation(len(found.filenames))
+        found.filenames, found.target = found.filenames[order], found.target[order]
+    return (found.filenames, found.target) if return_X_y else found
+
+
+def _of_classes(folder: Path, subset: str | None, endings: set[str] | None, on_error: str, as_names: bool) -> Bunch:
+    """The images of a folder with one sub-folder for each class."""
+    if subset == "auto" and looks_split(folder):
+        parts = " or ".join(f'subset="{part}"' for part in splits_of(folder))
+        raise ValueError(
+            f"{str(folder)!r} holds parts of a data set, {listed(e.name for e in sub_folders(folder))}: choose one, "
+            f"{parts}; where these are the classes, subset=None."
+        )
+    names = None
+    if subset not in ("auto", None):
+        folder, names = part_of(folder, str(subset)), classes_of_all(folder)
+    classes = sub_folders(folder)
+    if not classes:
+        hint = "" if names is None else "; without them its images have no labels: pass a table, labels="
+        raise ValueError(f"{str(folder)!r} has no sub-folders; each class of images needs one{hint}.")
+    files = [sorted(_files_of(entry, endings)) for entry in classes]
+    readable = _readable(files) if on_error == "skip" else files
+    may_lack = names is not None and folder.name.lower() not in SPLITS["train"]
+    for entry, kept, there in zip(classes, readable, files, strict=True):
+        if not kept and not may_lack:
+            raise ValueError(
+                f"the folder {str(entry)!r} has no images {_kind(endings)}{' that can be read' if there else ''}."
+            )
+    if not any(readable):
+        raise ValueError(f"the folder {str(folder)!r} has no images {_kind(endings)}.")
+    by_name = dict(zip((entry.name for entry in classes), readable, strict=True))
+    names = list(by_name) if names is None else names
+    of_class = [by_name.get(name, []) for name in names]
+    filenames = np.array([file for part in of_class for file in part])
+    target = np.repeat(np.array(names) if as_names else np.arange(len(names)), [len(part) for part in of_class])
+    counts = ", ".join(f"{name}: {len(part)}" for name, part in zip(names, of_class, strict=True))
+    description = f"{len(filenames)} images of {len(names)} classes from {folder} ({counts})."
+    return Bunch(filenames=filenames, target=target, target_names=names, DESCR=description)
+
+
+def _of_table(
+    folder: Path, endings: set[str] | None, table: tuple[list[str], NDArray[Any], list[str]], on_error: str
+) -> Bunch:
+    """The images that a table names, in its order."""
+    names, target, columns = table
+    files = list(_files_of(folder, endings))
+    found = files_of_rows(names, files, str(folder))
+    missing = [name for name, file in zip(names, found, strict=True) if file is None]
+    if missing:
+        what = f"{len(missing)} of {len(names)} files that labels names are not images in {str(folder)!r}"
+        if on_error == "raise":
+            raise FileNotFoundError(f"{what}: {listed(missing)}.")
+        warnings.warn(f"left out {what}: {listed(missing)}.", UserWarning, stacklevel=4)
+    there = [file for file in found if file is not None]
+    readable = set(_readable([there])[0] if on_error == "skip" else there)
+    rows = [row for row, file in enumerate(found) if file in readable]
+    if not rows:
+        raise ValueError(f"none of the files that labels names can be read in {str(folder)!r}.")
+    filenames = np.array([found[row] for row in rows])
+    unlisted = len(files) - len(there)
+    description = (
+        f"{len(rows)} images from {folder}, with {', '.join(columns)} of a table of {len(names)} rows; "
+        f"{unlisted} images of the folder are not in it."
+    )
+    return Bunch(filenames=filenames, target=target[rows], target_names=columns, DESCR=description)
+
+
+def _kind(endings: set[str] | None) -> str:
+    return "of any kind" if endings is None else f"with one of the extensions {', '.join(sorted(endings))}"
 
 
 def _read_extensions(extensions: Any) -> set[str]:
@@ -160,7 +265,7 @@ def _readable(files: list[list[str]]) -> list[list[str]]:
             f"left out {len(broken)} of {len(everything)} files that cannot be read as images: {shown}"
             f"{', ...' if len(broken) > 3 else ''}.",
             UserWarning,
-            stacklevel=4,  # the caller of load_image_folder: validate_params is between
+            stacklevel=5,  # the caller of load_image_folder: validate_params is between
         )
     return [[name for name in names if name not in broken] for names in files]
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sklearn_cnn.preprocessing._pixels import copy_pixels, fill_rectangles, in_grid_units, resample
 from sklearn_cnn.preprocessing._policy import LUMA, apply_policy, as_bytes, draw_policy
+from sklearn_cnn.preprocessing._resized_crop import draw_boxes
 
 # Zhong et al. 2020, section 4: bounds of the share of the image that is erased, and of the ratio of the sides of the
 # rectangle.
@@ -39,6 +40,8 @@ class Draws:
         Top, left, bottom and right of the erased rectangle, in pixels; top equals bottom where none is erased.
     cut : Tensor of shape (n, 4) or None
         The same of the square that is cut out; it may reach over the border.
+    box : Tensor of shape (n, 4) or None
+        Top, left, height and width, in pixels, of the part that is enlarged to the whole image.
     """
 
     rotation: Tensor | None = None
@@ -53,6 +56,13 @@ class Draws:
     noise: Tensor | None = None
     erased: Tensor | None = None
     cut: Tensor | None = None
+    box: Tensor | None = None
+
+    @property
+    def stays_inside(self) -> bool:
+        """Whether images are moved in such a way that no pixel comes from outside: a part is enlarged or flipped."""
+        others = (self.rotation, self.shear, self.zoom, self.shift)
+        return self.box is not None and all(value is None for value in others)
 
     @property
     def recolours(self) -> bool:
@@ -70,6 +80,8 @@ class Augmentation:
         Largest shift down and to the right, as fractions of the sides.
     zoom : (float, float)
         Smallest and largest factor.
+    resized_crop : (float, float) or None
+        Smallest and largest share of the area.
     seed : int
         Seed of the one fixed draw that NumPy gets.
     seed_of_fit : bool
@@ -81,6 +93,7 @@ class Augmentation:
     zoom: tuple[float, float]
     shear: float
     crop: int
+    resized_crop: tuple[float, float] | None
     horizontal_flip: float
     vertical_flip: float
     policy: str | None
@@ -102,7 +115,7 @@ class Augmentation:
         """Draw the parameters of a batch and apply them."""
         assert generator is not None
         draws = draw(self, tuple(images.shape), generator)
-        moves = self.rotation or self.shear or any(self.shift) or self.zoom != (1.0, 1.0)
+        moves = self.rotation or self.shear or any(self.shift) or self.zoom != (1.0, 1.0) or self.resized_crop
         return apply(
             images,
             draws,
@@ -121,7 +134,7 @@ class Augmentation:
         """Whether every image comes out as it goes in."""
         amounts = (self.rotation, *self.shift, self.shear, self.crop, self.horizontal_flip, self.vertical_flip)
         colours = (self.brightness, self.contrast, self.saturation, self.noise)
-        others = (self.policy, self.erasing, self.cutout)
+        others = (self.policy, self.erasing, self.cutout, self.resized_crop)
         return self.zoom == (1.0, 1.0) and not any((*amounts, *colours, *others))
 
 
@@ -179,6 +192,7 @@ def draw(settings: Augmentation, shape: tuple[int, ...], generator: torch.Genera
         erased=_rectangles(settings.erasing, sides, uniform) if settings.erasing else None,
         policy=draw_policy(n, generator) if settings.policy else None,
         cut=_squares(settings.cutout, sides, uniform) if settings.cutout else None,
+        box=draw_boxes(settings.resized_crop, sides, n, generator) if settings.resized_crop else None,
     )
 
 
@@ -259,6 +273,9 @@ def _moved(
     if matrix is None:
         return images
     x = images if images.is_floating_point() else images.to(torch.float32)
+    if draws.stays_inside:
+        # Places up to half a pixel beyond the centre of the last pixel would otherwise be filled in part.
+        fill_mode = "replicate"
     return resample(x, matrix.to(x.dtype), fill_mode, fill_value, interpolation)
 
 
@@ -286,7 +303,8 @@ def _per_image(values: Tensor, images: Tensor) -> Tensor:
 def affine_matrix(draws: Draws, height: int, width: int) -> Tensor | None:
     """Compose the geometric changes into one matrix for each image.
 
-    An image is flipped, zoomed, sheared, rotated and shifted, in this order, about its centre.
+    A part of an image is enlarged; then it is flipped, zoomed, sheared, rotated and shifted, in this order, about its
+    centre.
 
     Parameters
     ----------
@@ -301,7 +319,7 @@ def affine_matrix(draws: Draws, height: int, width: int) -> Tensor | None:
         Matrices that map ``(x, y, 1)`` of the result to ``(x, y)`` of the image, in the coordinates of
         ``torch.nn.functional.grid_sample``, which go from -1 to 1 along each side; None where nothing moves.
     """
-    moves = (draws.rotation, draws.shear, draws.zoom, draws.shift, draws.flip)
+    moves = (draws.rotation, draws.shear, draws.zoom, draws.shift, draws.flip, draws.box)
     given = [value for value in moves if value is not None]
     if not given:
         return None
@@ -311,9 +329,15 @@ def affine_matrix(draws: Draws, height: int, width: int) -> Tensor | None:
     zoom = ones if draws.zoom is None else draws.zoom
     flip = torch.stack([ones, ones], dim=1) if draws.flip is None else draws.flip
     down, right = (ones * 0, ones * 0) if draws.shift is None else draws.shift.unbind(1)
-    # The inverse of the changes, from the last to the first: rotation, shear, zoom, flip. x is to the right, y down.
+    # The inverse of the changes, from the last to the first: rotation, shear, zoom, flip, part.
+    # x is to the right, y down.
     cos, sin = angle.cos(), angle.sin()
     from_x = torch.stack([cos - slope * sin, sin], dim=1) * flip.flip(1) / zoom[:, None]  # (to x, to y)
     from_y = torch.stack([-sin - slope * cos, cos], dim=1) * flip.flip(1) / zoom[:, None]
     moved = -from_x * right[:, None] - from_y * down[:, None]
+    if draws.box is not None:
+        sides = torch.tensor([width, height], device=draws.box.device)
+        start, size = draws.box[:, :2].flip(1), draws.box[:, 2:].flip(1)  # (x, y)
+        from_x, from_y, moved = (value * (size / sides) for value in (from_x, from_y, moved))
+        moved = moved + start + (size - sides) / 2
     return in_grid_units(from_x, from_y, moved, height, width)

@@ -45,6 +45,11 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     crop : int, default=0
         Pixels that are added on every side before a random part of the original size is cut out. This
         shifts the image by whole pixels.
+    resized_crop : float, (float, float) or None, default=None
+        Smallest share of the area of a random part of the image, which is enlarged to the size of the image
+        [4]_; above 0, up to 1. The largest share is 1, or the second number of a pair. Width to height is up
+        to a third more or a quarter less than in the image. 0.08 is usual for large sets of photographs,
+        which objects do not fill.
     horizontal_flip : float, default=0.0
         Probability of a flip left to right.
     vertical_flip : float, default=0.0
@@ -111,9 +116,10 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     validation part. An ``ImageNormalizer`` returns a source for a source. Any other step, and NumPy, gets
     one fixed draw.
 
-    An image is flipped, zoomed, sheared, rotated and shifted, in this order, about its centre, by one
-    affine matrix and one interpolation; then come `policy`, brightness, contrast, saturation, noise,
-    erasing, cutout and `func`.
+    The part of `resized_crop` is enlarged, and then flipped, zoomed, sheared, rotated and shifted, in this
+    order, about its centre, by one affine matrix and one interpolation; then come `policy`, brightness,
+    contrast, saturation, noise, erasing, cutout and `func`. A rotated or shifted part is surrounded by what
+    surrounds it in the image.
     uint8 images are rounded and kept between 0 and 255; floats have no known bounds and are not clipped.
     All channels are treated alike except in `saturation`; a fourth channel may be a band or alpha. A
     rectangle to erase that is longer than the image is cut at its border, where the reference draws again.
@@ -131,6 +137,7 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
        2021, arXiv:2103.10158.
     .. [3] DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout", 2017,
        arXiv:1708.04552.
+    .. [4] Szegedy et al., "Going deeper with convolutions", CVPR 2015, section 6, arXiv:1409.4842.
 
     Examples
     --------
@@ -149,6 +156,7 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         "zoom": [Interval(Real, 0, 1, closed="left"), *_PAIR],
         "shear": [Interval(Real, 0, 90, closed="left")],
         "crop": [Interval(Integral, 0, None, closed="left")],
+        "resized_crop": [Interval(Real, 0, 1, closed="right"), *_PAIR, None],
         "horizontal_flip": [_FRACTION],
         "vertical_flip": [_FRACTION],
         "brightness": [_FRACTION],
@@ -175,6 +183,7 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         zoom: Any = 0.0,
         shear: float = 0.0,
         crop: int = 0,
+        resized_crop: Any = None,
         horizontal_flip: float = 0.0,
         vertical_flip: float = 0.0,
         brightness: float = 0.0,
@@ -197,6 +206,7 @@ class ImageAugmenter(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.zoom = zoom
         self.shear = shear
         self.crop = crop
+        self.resized_crop = resized_crop
         self.horizontal_flip = horizontal_flip
         self.vertical_flip = vertical_flip
         self.brightness = brightness

