@@ -92,6 +92,25 @@ class Plan:
         """Name of the layer that is the input of the head. Without a head, the name of the last layer."""
         return next((layer.reads[0] for layer in self.layers if layer.block == "head"), self.layers[-1].name)
 
+    @property
+    def kept(self) -> str:
+        """Name of the layer whose output is kept for each image where all before it is frozen.
+
+        It is the one with the fewest values among the input of the head and the rows of the head that train nothing
+        and draw nothing: the pool that many heads begin with leaves one number of each map.
+        """
+        names = [layer.name for layer in self.layers]
+        first = names.index(self.body) + 1 if self.body in names else 0
+        size, kept = prod(self.layers[first - 1].output_shape if first else self.input_shape), self.body
+        last = self.body
+        for layer in self.layers[first:]:
+            if layer.n_parameters or KINDS[layer.kind].only_trains or layer.ready_made or layer.reads != (last,):
+                break
+            last = layer.name
+            if prod(layer.output_shape) <= size:
+                size, kept = prod(layer.output_shape), layer.name
+        return kept
+
     def with_trainable(self, trainable_blocks: int | str) -> "Plan":
         """The same network with its first blocks frozen: only the head and the last blocks are trained.
 
@@ -156,8 +175,10 @@ class Plan:
 
     @property
     def largest_map(self) -> int:
-        """Number of values in the image or in the largest layer output, whichever is larger."""
-        return max(prod(shape) for shape in (self.input_shape, *(layer.output_shape for layer in self.layers)))
+        """Number of values in the image or in the largest map, also inside of a ready-made module."""
+        inside = max(layer.inner_map for layer in self.layers)
+        shapes = (self.input_shape, *(layer.output_shape for layer in self.layers))
+        return max(inside, *map(prod, shapes))
 
     def __str__(self) -> str:
         rows = self._table()

@@ -19,7 +19,7 @@ from sklearn_cnn.estimators._callbacks import CallbackSupportMixin, FitTasks
 from sklearn_cnn.estimators._fit import design, fit_network, plan_for
 from sklearn_cnn.estimators._fitted import Fitted, take_over
 from sklearn_cnn.estimators._html import ShowsPlan
-from sklearn_cnn.estimators._network import PicklesNetwork
+from sklearn_cnn.estimators._pickling import PicklesNetwork
 from sklearn_cnn.estimators._read import Data, Request, parameters_of, read
 from sklearn_cnn.estimators._sample import check_range, warn_of_another_range
 from sklearn_cnn.estimators._task import Task
@@ -143,6 +143,7 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator):
             batch_size=prediction_batch_size(self.plan_.largest_map),
             device=torch.device(self.device_),
             look=seen.see,
+            verbose=self.verbose,
         )
         check_range(seen.low, seen.high, self.precision_)
         warn_of_another_range((seen.low, seen.high), self.pixel_range_, fractions=images.dtype != np.uint8, depth=3)

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn.architectures._build import ImageNetwork
 from sklearn_cnn.architectures._plan import Plan
@@ -128,3 +131,31 @@ def plain_history(history: Any) -> list[dict[str, Any]]:
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
+
+
+def fitted_steps(estimator: Any) -> list[tuple[str, Any]]:
+    """The steps that an estimator applies to X, in order, with the names that pipelines give them.
+
+    Searches, pipelines and frozen estimators are opened, however they are nested, down to the last estimator.
+
+    Raises
+    ------
+    NotFittedError
+        Where a search has no best estimator yet. Other estimators may be unfitted.
+    """
+    steps: list[tuple[str, Any]] = []
+    name = ""
+    while True:
+        if isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
+        elif isinstance(estimator, Pipeline):
+            *before, (name, estimator) = [
+                (name, step) for name, step in estimator.steps if step is not None and step != "passthrough"
+            ]
+            steps += [(name, step.estimator if isinstance(step, FrozenEstimator) else step) for name, step in before]
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        else:
+            if getattr(estimator, "refit", False) and not isinstance(estimator, type):
+                check_is_fitted(estimator)
+            return [*steps, (name, estimator)]

@@ -8,7 +8,7 @@ from sklearn.base import clone
 
 from sklearn_cnn.estimators._auto import chosen_augmenter
 from sklearn_cnn.estimators._base import BaseCNN
-from sklearn_cnn.estimators._network import fitted_steps
+from sklearn_cnn.estimators._fitted import fitted_steps
 from sklearn_cnn.images._reading import read_images
 from sklearn_cnn.inspection._drawing import COLOURS, axes_for, draw_picture, grid_inside, import_pyplot, limits_of
 from sklearn_cnn.inspection._subject import check_count, drawable, first_of

@@ -20,7 +20,7 @@ from sklearn_cnn._optional import import_optional
 from sklearn_cnn._writing import check_path, write_whole
 from sklearn_cnn.estimators._classifier import CNNClassifier
 from sklearn_cnn.estimators._feature_extractor import CNNFeatureExtractor, features_of
-from sklearn_cnn.estimators._network import fitted_steps
+from sklearn_cnn.estimators._fitted import fitted_steps
 from sklearn_cnn.estimators._regressor import CNNRegressor
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
