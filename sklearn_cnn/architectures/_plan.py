@@ -63,6 +63,10 @@ class Plan:
     trainable_blocks : "all" or int
         How many of the last blocks are trained, see `with_trainable`. Equality does not depend on it: ``layers`` say
         which of them are frozen.
+    n_images : int or None
+        Training images, where they are known: the plan then says what an epoch costs. Equality does not depend on it.
+    seconds : float or None
+        Seconds of an epoch, where they were measured.
     """
 
     input_shape: tuple[int, int, int]
@@ -70,6 +74,8 @@ class Plan:
     note: str = ""
     architecture: Architecture | None = field(default=None, compare=False, repr=False)
     trainable_blocks: int | str = field(default="all", compare=False, repr=False)
+    n_images: int | None = field(default=None, compare=False, repr=False)
+    seconds: float | None = field(default=None, compare=False, repr=False)
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -174,6 +180,22 @@ class Plan:
         return f"{height}×{width}×{channels} image to {outputs} output{'s' if outputs > 1 else ''}"
 
     @property
+    def cost(self) -> str:
+        """What an epoch costs, in words; empty where the number of images is not known.
+
+        The gradients of a layer by its inputs and by its weights take as many multiply-adds each as its output.
+        """
+        if self.n_images is None:
+            return ""
+        backwards = 2 * sum(layer.n_macs for layer in self.layers if not layer.frozen)
+        once = "; without an augmenter frozen layers run in the first alone" if self.trainable_blocks == 0 else ""
+        measured = "" if self.seconds is None else f"; about {self.seconds:.2g} s, measured on a few batches"
+        return (
+            f"an epoch of {self.n_images:,} images: {self.n_images * self.n_macs:.2g} multiply-adds forwards, "
+            f"{self.n_images * backwards:.2g} backwards{once}{measured}"
+        )
+
+    @property
     def largest_map(self) -> int:
         """Number of values in the image or in the largest map, also inside of a ready-made module."""
         inside = max(layer.inner_map for layer in self.layers)
@@ -202,7 +224,7 @@ class Plan:
         return f"<div>{as_svg(draw_layers(self.input_shape, self.layers), self.title)}{table}</div>"
 
     def _title(self) -> str:
-        return f"{self.title}\n{self.note}" if self.note else self.title
+        return "\n".join(filter(None, (self.title, self.note, self.cost)))
 
     def _table(self) -> list[list[str]]:
         head = ["layer", "kernel", "stride", "padding", "output", "sees", "parameters", "multiply-adds"]
