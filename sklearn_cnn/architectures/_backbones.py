@@ -22,6 +22,11 @@ def is_backbone(architecture: Any) -> bool:
     return isinstance(architecture, str) and architecture.startswith(("torchvision:", "timm:"))
 
 
+def has_weights_as_built(architecture: Any) -> bool:
+    """Whether a network of torchvision or timm that is made with its weights has the same layers as without them."""
+    return is_backbone(architecture) and architecture.partition(":")[2] not in _NORMALIZED_INSIDE
+
+
 @dataclass(frozen=True)
 class Backbone:
     """A network of torchvision or timm without its last layer.

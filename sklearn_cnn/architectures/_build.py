@@ -39,7 +39,9 @@ class ImageNetwork(nn.Module):
     layers : torch.nn.ModuleDict
         The module of each layer, by the layer's name.
     training_dtype : torch.dtype or None
-        With ``torch.bfloat16`` training computes under autocast. Prediction never does.
+        With ``torch.bfloat16`` training computes under autocast.
+    prediction_dtype : torch.dtype or None
+        The same for predictions, where the network is one that only computes features. Others leave it at None.
     ready_made : list of str
         Names of ready-made layers.
     seed, n_draws : int
@@ -71,6 +73,7 @@ class ImageNetwork(nn.Module):
         self.ready_made = [layer.name for layer in plan.layers if layer.ready_made]
         self.seed, self.n_draws = 0, 0
         self.training_dtype: torch.dtype | None = None
+        self.prediction_dtype: torch.dtype | None = None
         self.starts_behind: str | None = None
 
     def train(self, mode: bool = True) -> Self:
@@ -153,13 +156,14 @@ class ImageNetwork(nn.Module):
         return x.to(dtype)
 
     def _autocast(self, device_type: str) -> AbstractContextManager[Any]:
-        """The autocast of `training_dtype` in training; otherwise none, also inside an autocast of the caller."""
-        enabled = self.training and self.training_dtype is not None
+        """The autocast of our own; without one none, also inside an autocast of the caller."""
+        dtype = self.training_dtype if self.training else self.prediction_dtype
+        enabled = dtype is not None
         if not enabled and not torch.is_autocast_enabled(device_type):
             return nullcontext()
         # Without the cache of cast weights: the cache lives until the outermost autocast ends. Inside an autocast of
         # the caller, every step would compute with the weights of the first step.
-        return torch.autocast(device_type, self.training_dtype, enabled=enabled, cache_enabled=False)
+        return torch.autocast(device_type, dtype, enabled=enabled, cache_enabled=False)
 
     def _run_apart(self, step: "_Step", sources: tuple[Tensor, ...]) -> Tensor:
         """Run a layer in training that is not computed under autocast, or whose random draws are seeded."""

@@ -1,6 +1,6 @@
 """A layer of a network as data: one row of a plan."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Pair = tuple[int, int]
 """Height and width."""
@@ -64,6 +64,8 @@ class Layer:
         weights, in training too.
     needs_two : bool
         Whether a batch normalisation in it gets one value an image. Training then needs at least two images a batch.
+    inner_map : int
+        Of a ready-made module, the number of values in the largest map inside of it. Equality does not depend on it.
     parts : tuple of str
         The blocks inside of a ready-made module. Names of modules that are one block together are joined by ``+``.
     frozen_parts : tuple of str
@@ -93,6 +95,7 @@ class Layer:
     frozen: bool = False
     exact: bool = False
     needs_two: bool = False
+    inner_map: int = field(default=0, compare=False)
     parts: tuple[str, ...] = ()
     frozen_parts: tuple[str, ...] = ()
 

@@ -149,6 +149,12 @@ def _try(module: nn.Module, image_shape: ImageShape) -> tuple[Any, ModuleFacts]:
     was_training = module.training
     images = torch.zeros((1, *image_shape.channels_first), device="cpu")
     exact = needs_two = False
+    inner_map = 0
+
+    def measure(part: nn.Module, _: Any, output: Any) -> None:
+        nonlocal inner_map
+        if isinstance(output, torch.Tensor):
+            inner_map = max(inner_map, output.numel())
 
     def look(part: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         nonlocal exact, needs_two
@@ -160,6 +166,7 @@ def _try(module: nn.Module, image_shape: ImageShape) -> tuple[Any, ModuleFacts]:
 
     watched = [part for part in module.modules() if isinstance(part, (nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d))]
     hooks = [part.register_forward_pre_hook(look) for part in watched]
+    hooks += [part.register_forward_hook(measure) for part in module.modules()]
     # Not in inference mode: there the counter breaks parametrised weights, such as those of weight_norm.
     with torch.no_grad(), FlopCounterMode(display=False) as counter, global_draws(0):
         outputs = module.eval()(images)
@@ -174,6 +181,7 @@ def _try(module: nn.Module, image_shape: ImageShape) -> tuple[Any, ModuleFacts]:
         exact=exact,
         needs_two=needs_two,
         normalization=_normalization(module),
+        inner_map=inner_map,
     )
 
 

@@ -63,6 +63,10 @@ class Plan:
     trainable_blocks : "all" or int
         How many of the last blocks are trained, see `with_trainable`. Equality does not depend on it: ``layers`` say
         which of them are frozen.
+    n_images : int or None
+        Training images, where they are known: the plan then says what an epoch costs. Equality does not depend on it.
+    seconds : float or None
+        Seconds of an epoch, where they were measured.
     """
 
     input_shape: tuple[int, int, int]
@@ -70,6 +74,8 @@ class Plan:
     note: str = ""
     architecture: Architecture | None = field(default=None, compare=False, repr=False)
     trainable_blocks: int | str = field(default="all", compare=False, repr=False)
+    n_images: int | None = field(default=None, compare=False, repr=False)
+    seconds: float | None = field(default=None, compare=False, repr=False)
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -91,6 +97,25 @@ class Plan:
     def body(self) -> str:
         """Name of the layer that is the input of the head. Without a head, the name of the last layer."""
         return next((layer.reads[0] for layer in self.layers if layer.block == "head"), self.layers[-1].name)
+
+    @property
+    def kept(self) -> str:
+        """Name of the layer whose output is kept for each image where all before it is frozen.
+
+        It is the one with the fewest values among the input of the head and the rows of the head that train nothing
+        and draw nothing: the pool that many heads begin with leaves one number of each map.
+        """
+        names = [layer.name for layer in self.layers]
+        first = names.index(self.body) + 1 if self.body in names else 0
+        size, kept = prod(self.layers[first - 1].output_shape if first else self.input_shape), self.body
+        last = self.body
+        for layer in self.layers[first:]:
+            if layer.n_parameters or KINDS[layer.kind].only_trains or layer.ready_made or layer.reads != (last,):
+                break
+            last = layer.name
+            if prod(layer.output_shape) <= size:
+                size, kept = prod(layer.output_shape), layer.name
+        return kept
 
     def with_trainable(self, trainable_blocks: int | str) -> "Plan":
         """The same network with its first blocks frozen: only the head and the last blocks are trained.
@@ -155,9 +180,27 @@ class Plan:
         return f"{height}×{width}×{channels} image to {outputs} output{'s' if outputs > 1 else ''}"
 
     @property
+    def cost(self) -> str:
+        """What an epoch costs, in words; empty where the number of images is not known.
+
+        The gradients of a layer by its inputs and by its weights take as many multiply-adds each as its output.
+        """
+        if self.n_images is None:
+            return ""
+        backwards = 2 * sum(layer.n_macs for layer in self.layers if not layer.frozen)
+        once = "; without an augmenter frozen layers run in the first alone" if self.trainable_blocks == 0 else ""
+        measured = "" if self.seconds is None else f"; about {self.seconds:.2g} s, measured on a few batches"
+        return (
+            f"an epoch of {self.n_images:,} images: {self.n_images * self.n_macs:.2g} multiply-adds forwards, "
+            f"{self.n_images * backwards:.2g} backwards{once}{measured}"
+        )
+
+    @property
     def largest_map(self) -> int:
-        """Number of values in the image or in the largest layer output, whichever is larger."""
-        return max(prod(shape) for shape in (self.input_shape, *(layer.output_shape for layer in self.layers)))
+        """Number of values in the image or in the largest map, also inside of a ready-made module."""
+        inside = max(layer.inner_map for layer in self.layers)
+        shapes = (self.input_shape, *(layer.output_shape for layer in self.layers))
+        return max(inside, *map(prod, shapes))
 
     def __str__(self) -> str:
         rows = self._table()
@@ -181,7 +224,7 @@ class Plan:
         return f"<div>{as_svg(draw_layers(self.input_shape, self.layers), self.title)}{table}</div>"
 
     def _title(self) -> str:
-        return f"{self.title}\n{self.note}" if self.note else self.title
+        return "\n".join(filter(None, (self.title, self.note, self.cost)))
 
     def _table(self) -> list[list[str]]:
         head = ["layer", "kernel", "stride", "padding", "output", "sees", "parameters", "multiply-adds"]

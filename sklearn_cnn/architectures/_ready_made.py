@@ -48,6 +48,8 @@ class ModuleFacts:
         As in `Layer`.
     normalization : {"batch", "layer"} or None
         Kind of normalisation in it: by statistics of a batch, only by statistics of each image, or none at all.
+    inner_map : int
+        Number of values in the largest map inside of it; 0 where it is not known.
     """
 
     input_shape: tuple[int, int, int]
@@ -57,6 +59,7 @@ class ModuleFacts:
     exact: bool
     needs_two: bool
     normalization: Literal["batch", "layer"] | None
+    inner_map: int = 0
 
     def add_to(self, draft: Draft, name: str, parts: tuple[str, ...] = ()) -> None:
         """Append the module to a draft, as one layer.
@@ -78,6 +81,7 @@ class ModuleFacts:
             n_macs=self.n_macs,
             exact=self.exact,
             needs_two=self.needs_two,
+            inner_map=self.inner_map,
             parts=parts,
         )
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -16,10 +17,11 @@ from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.architectures._spec import ACTIVATIONS, PADDING_MODES, POOLINGS
 from sklearn_cnn.estimators._auto import chosen_epochs
 from sklearn_cnn.estimators._callbacks import CallbackSupportMixin, FitTasks
+from sklearn_cnn.estimators._cost import seconds_of_epoch
 from sklearn_cnn.estimators._fit import design, fit_network, plan_for
 from sklearn_cnn.estimators._fitted import Fitted, take_over
 from sklearn_cnn.estimators._html import ShowsPlan
-from sklearn_cnn.estimators._network import PicklesNetwork
+from sklearn_cnn.estimators._pickling import PicklesNetwork
 from sklearn_cnn.estimators._read import Data, Request, parameters_of, read
 from sklearn_cnn.estimators._sample import check_range, warn_of_another_range
 from sklearn_cnn.estimators._task import Task
@@ -143,36 +145,47 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator):
             batch_size=prediction_batch_size(self.plan_.largest_map),
             device=torch.device(self.device_),
             look=seen.see,
+            verbose=self.verbose,
         )
         check_range(seen.low, seen.high, self.precision_)
         warn_of_another_range((seen.low, seen.high), self.pixel_range_, fractions=images.dtype != np.uint8, depth=3)
         return outputs
 
     def plan(
-        self, X: Any = None, y: ArrayLike | None = None, *, image_shape: Any = None, n_outputs: int | None = None
+        self,
+        X: Any = None,
+        y: ArrayLike | None = None,
+        *,
+        image_shape: Any = None,
+        n_outputs: int | None = None,
+        measure: bool = False,
     ) -> Plan:
         """Lay the network out, without training it.
 
         Parameters
         ----------
         X : array-like of images or None, default=None
-            Images, of which only the shape matters.
+            Images, of which only shape and number matter.
         y : array-like of shape (n,) or (n, n_outputs), or None, default=None
             Targets, of which only the number of outputs matters.
         image_shape : tuple of int or None, default=None
             ``(h, w)``, ``(h, w, c)`` or ``(c, h, w)``, in place of `X`.
         n_outputs : int or None, default=None
             Outputs of the network, in place of `y`.
+        measure : bool, default=False
+            Whether to measure the seconds of an epoch: a few batches of `X` go through a network with random weights,
+            forwards and backwards. An augmenter and the optimiser's steps are left out.
 
         Returns
         -------
         Plan
-            One row a layer. ``print`` shows it as a table, a notebook as HTML.
+            One row a layer. ``print`` shows it as a table, a notebook as HTML. With `X` it says what an epoch costs.
 
         Raises
         ------
         ValueError
-            Where the network is impossible for these images, or shape or outputs are missing.
+            Where the network is impossible for these images, or shape or outputs are missing, or `measure` has no
+            images.
 
         Examples
         --------
@@ -186,10 +199,12 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator):
         self._validate_params()
         fitted = hasattr(self, "module_")
         image_shape = self.image_shape if image_shape is None else image_shape
+        images = None
+        if measure and X is None:
+            raise ValueError("measure=True needs images: pass X.")
         if X is not None:
-            shape = read_images(
-                X, image_shape=image_shape, channels=self.channels, name=type(self).__name__
-            ).image_shape
+            images = read_images(X, image_shape=image_shape, channels=self.channels, name=type(self).__name__)
+            shape = images.image_shape
         elif image_shape is not None:
             shape = parse_image_shape(image_shape, self.channels)
         elif fitted:
@@ -204,7 +219,12 @@ class BaseCNN(ShowsPlan, PicklesNetwork, CallbackSupportMixin, BaseEstimator):
             raise ValueError("plan needs the number of outputs: pass y, or n_outputs.")
         if not isinstance(n_outputs, Integral) or isinstance(n_outputs, bool) or n_outputs < 1:
             raise ValueError(f"n_outputs is a positive integer; got {n_outputs!r}.")
-        return plan_for(parameters_of(self), shape, int(n_outputs))
+        parameters = parameters_of(self)
+        plan = plan_for(parameters, shape, int(n_outputs))
+        if images is None:
+            return plan
+        seconds = seconds_of_epoch(parameters, plan, images) if measure else None
+        return replace(plan, n_images=len(images), seconds=seconds)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name != "net_"}

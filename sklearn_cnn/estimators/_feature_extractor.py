@@ -15,16 +15,18 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_cnn.architectures._build import ImageNetwork
 from sklearn_cnn.architectures._layer import Layer
 from sklearn_cnn.architectures._plan import Plan
+from sklearn_cnn.estimators._embedding import embedding_of
 from sklearn_cnn.estimators._fitted import take_over
 from sklearn_cnn.estimators._html import ShowsPlan
-from sklearn_cnn.estimators._network import NetworkRecipe, PicklesNetwork
+from sklearn_cnn.estimators._network import NetworkRecipe
+from sklearn_cnn.estimators._pickling import PicklesNetwork
 from sklearn_cnn.estimators._sample import check_range, warn_of_another_range
 from sklearn_cnn.estimators._unwrapping import fitted_estimator
 from sklearn_cnn.images._moments import Moments
 from sklearn_cnn.images._reading import read_again, read_images, remembered
 from sklearn_cnn.images._shape import ImageShape
 from sklearn_cnn.training._device import resolve_device
-from sklearn_cnn.training._inference import predict_outputs, prediction_batch_size
+from sklearn_cnn.training._inference import predict_outputs
 
 
 class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -214,11 +216,14 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
         check_is_fitted(self, "module_")
         images = read_again(self, X)
         seen = Moments("all")
+        precision = "auto" if isinstance(self.architecture, str) else "float32"
+        device = torch.device(self.device_)
+        maps, batch_size = embedding_of(self.module_, self.plan_, self.layer_, images, device, precision)
         features = predict_outputs(
-            self._features,
+            lambda batch: features_of(maps(batch), pooled=self.pooled_),
             images,
-            batch_size=prediction_batch_size(self.plan_.largest_map),
-            device=torch.device(self.device_),
+            batch_size=batch_size,
+            device=device,
             look=seen.see,
         )
         check_range(*seen.range, "float32")
@@ -232,14 +237,11 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
         weights = None if isinstance(self.weights, str) and self.weights == "random" else self.weights
         recipe = NetworkRecipe(architecture, weights, standardize=True, dropout=0.0)
         # The head is not used, so one output suffices.
-        plan = recipe.plan(shape, 1)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        network, drawn = recipe.network(plan, shape, statistics, seed)
+        plan, module = recipe.lay_out(shape, 1, seed)
+        network, drawn = recipe.network(plan, shape, statistics, seed, module=module)
         trained = fitted_estimator(weights, "weights") if isinstance(weights, BaseEstimator) else None
         return trained, network, plan, drawn
-
-    def _features(self, images: torch.Tensor) -> torch.Tensor:
-        return features_of(self.module_.maps(images, self.layer_), pooled=self.pooled_)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -3,7 +3,8 @@
 Everything here is a function of values. Nothing writes to an estimator, which takes the result over at once.
 """
 
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from sklearn_cnn.architectures._build import ImageNetwork, reseed_dropout
 from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.estimators._auto import chosen_batch_size
 from sklearn_cnn.estimators._callbacks import FitTasks
+from sklearn_cnn.estimators._embedding import with_features
 from sklearn_cnn.estimators._fitted import Fitted, plain_history
 from sklearn_cnn.estimators._network import blank_network, recipe_of
 from sklearn_cnn.estimators._read import Given, Parameters, Request
@@ -28,7 +30,7 @@ from sklearn_cnn.images._source import ImageSource
 from sklearn_cnn.training._batches import Batches, batch_bounds
 from sklearn_cnn.training._best_epoch import BestEpoch
 from sklearn_cnn.training._device import resolve_precision
-from sklearn_cnn.training._inference import predict_outputs, prediction_batch_size
+from sklearn_cnn.training._inference import prediction_batch_size
 from sklearn_cnn.training._loop import Course, Watcher, train
 from sklearn_cnn.training._memory import names_batch_size
 from sklearn_cnn.training._net import make_net
@@ -54,6 +56,8 @@ class Design:
         How the fit computes.
     batch_size : int
         Images a step.
+    module : torch.nn.Module or None
+        The ready-made module that the plan was laid out with; the fit trains it.
     """
 
     plan: Plan
@@ -62,6 +66,7 @@ class Design:
     pixel_range: tuple[float, float]
     precision: str
     batch_size: int
+    module: nn.Module | None
 
 
 def design(parameters: Parameters, given: Given, earlier: Fitted | None) -> Design:
@@ -91,7 +96,9 @@ def design(parameters: Parameters, given: Given, earlier: Fitted | None) -> Desi
     UserWarning
         Where pixels look as if they were on another scale than those that the weights were trained on.
     """
-    plan = plan_for(parameters, given.image_shape, given.task.n_outputs)
+    new = earlier is None
+    plan, module = recipe_of(parameters).lay_out(given.image_shape, given.task.n_outputs, given.seed, with_weights=new)
+    plan = plan.with_trainable(parameters.trainable_blocks)
     if earlier is not None and plan.with_trainable("all") != earlier.plan.with_trainable("all"):
         raise ValueError(
             "the network cannot change while training continues, but its parameters give another one now than at the "
@@ -99,14 +106,16 @@ def design(parameters: Parameters, given: Given, earlier: Fitted | None) -> Desi
         )
     precision = resolve_precision(parameters.precision, given.device, plan.n_macs)
     patches = plan.whitened and PatchMoments(plan.whitened, given.sample.n_weighted)
-    statistics = survey(given.sample, statistics=parameters.standardize and earlier is None, patches=patches or None)
+    statistics = survey(
+        given.sample, statistics=parameters.standardize and new, patches=patches or None, verbose=parameters.verbose
+    )
     check_range(*statistics.range, precision)
     if given.held_out is not None:
-        check_range(*survey(given.held_out, statistics=False).range, precision)
+        check_range(*survey(given.held_out, statistics=False, verbose=parameters.verbose).range, precision)
     pixel_range = _compared_range(parameters, given.sample.images, statistics.range, earlier)
     batch_size = chosen_batch_size(parameters.batch_size, len(given.sample.rows))
     _check_batches(plan, len(given.sample.rows), batch_size)
-    return Design(plan, statistics, patches or None, pixel_range, precision, batch_size)
+    return Design(plan, statistics, patches or None, pixel_range, precision, batch_size, module)
 
 
 def _compared_range(
@@ -175,7 +184,8 @@ def fit_network(
         Where memory does not suffice for a training step.
     """
     network = _network(parameters, given, design, earlier).to(given.device)
-    given = _with_features(parameters, request, given, design, network)
+    if given.checkpoint is None or given.checkpoint.position[0] < len(request.phases):  # else nothing is left to do
+        given = with_features(parameters, given, design.plan, network, design.precision)
     net = _net(parameters, request, given, design, network)
     if earlier is not None:
         _carry_over(net, earlier)
@@ -194,9 +204,7 @@ def fit_network(
 
     def end_epoch(best: BestEpoch) -> bool:
         # scikit-learn's callbacks get a copy of the network, which they may keep.
-        return tasks.end_epoch(
-            lambda: _fitted(given, design, _copy_of(network, given, design), None, net.history, best).attributes()
-        )
+        return tasks.end_epoch(lambda: _fitted(given, design, _copy_of(network), None, net.history, best).attributes())
 
     with (
         names_batch_size(design.batch_size),
@@ -236,7 +244,7 @@ def _network(parameters: Parameters, given: Given, design: Design, earlier: Fitt
     """The network with its first weights, or a copy of the fitted one."""
     double = design.precision == "float64"
     if earlier is not None:
-        network = blank_network(design.plan, given.image_shape, double=double)
+        network = blank_network(design.plan, given.image_shape, double=double, module=design.module)
         network.load_state_dict(earlier.network.state_dict())
     else:
         if parameters.weights is None and any(
@@ -248,53 +256,23 @@ def _network(parameters: Parameters, given: Given, design: Design, earlier: Fitt
             )
         recipe = recipe_of(parameters)
         network, _ = recipe.network(
-            design.plan, given.image_shape, design.statistics, given.seed, patches=design.patches, double=double
+            design.plan,
+            given.image_shape,
+            design.statistics,
+            given.seed,
+            patches=design.patches,
+            double=double,
+            module=design.module,
         )
     network.training_dtype = torch.bfloat16 if design.precision == "bfloat16" else None
     return network
 
 
-def _copy_of(network: ImageNetwork, given: Given, design: Design) -> ImageNetwork:
+def _copy_of(network: ImageNetwork) -> ImageNetwork:
     """A copy of a network, in evaluation mode."""
-    copy = blank_network(design.plan, given.image_shape, double=design.precision == "float64")
-    copy.load_state_dict(network.state_dict())
-    return copy.to(given.device).eval()
-
-
-def _with_features(
-    parameters: Parameters, request: Request, given: Given, design: Design, network: ImageNetwork
-) -> Given:
-    """Where only the head is trained, replace the images by their features, so that the other layers run once."""
-    finished = given.checkpoint is not None and given.checkpoint.position[0] == len(request.phases)
-    # With an augmenter the images differ in every epoch, so their features cannot be kept.
-    if parameters.trainable_blocks != 0 or given.sample.images.random_steps or finished:
-        return given
-    body = design.plan.body
-    network.eval()
-    kept: dict[int, ImageSource] = {}  # both parts may share one source
-    parts: list[Sample | None] = []
-    for part in (given.sample, given.held_out):
-        if part is None:
-            parts.append(None)
-            continue
-        if id(part.images) not in kept:
-            kept[id(part.images)] = _features(network, body, part.images, design, given.device)
-        parts.append(replace(part, images=kept[id(part.images)]))
-    network.starts_behind = body
-    sample, held_out = parts
-    assert sample is not None
-    return replace(given, sample=sample, held_out=held_out)
-
-
-def _features(
-    network: ImageNetwork, body: str, images: ImageSource, design: Design, device: torch.device
-) -> ImageSource:
-    """What a layer gives for images, as images."""
-    batch_size = prediction_batch_size(design.plan.largest_map)
-    features = predict_outputs(partial(network.maps, name=body), images, batch_size=batch_size, device=device)
-    n, n_channels, *size = (*features.shape, 1, 1)[:4]
-    shape = ImageShape(int(size[0]), int(size[1]), int(n_channels), "chw")
-    return ImageSource(features.reshape(n, n_channels, *size), shape)
+    copy = deepcopy(network)
+    copy.starts_behind = None
+    return copy.eval()
 
 
 def _net(parameters: Parameters, request: Request, given: Given, design: Design, network: ImageNetwork) -> Any:

@@ -1,7 +1,6 @@
 """From an estimator's parameters to a network with its first weights."""
 
 import inspect
-import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,10 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from torch import nn
 
 from sklearn_cnn._random import Stream, generator
 from sklearn_cnn.architectures._auto import auto_filters, auto_settings
-from sklearn_cnn.architectures._backbones import catalog_weights, is_backbone, make_backbone
+from sklearn_cnn.architectures._backbones import (
+    Backbone,
+    catalog_weights,
+    has_weights_as_built,
+    is_backbone,
+    make_backbone,
+)
 from sklearn_cnn.architectures._build import ImageNetwork, build_network, initialize
 from sklearn_cnn.architectures._catalog import SMALL, CatalogNet, Entry
 from sklearn_cnn.architectures._modules import describe_backbone, describe_module, make_module
@@ -28,7 +34,6 @@ from sklearn_cnn.architectures._weights import differences, load_weights, read_w
 from sklearn_cnn.estimators._unwrapping import fitted_estimator
 from sklearn_cnn.images._moments import Moments, PatchMoments, white_of
 from sklearn_cnn.images._shape import ImageShape
-from sklearn_cnn.training._device import nearest_device
 
 CONV_SETTINGS = (
     "filters",
@@ -70,8 +75,18 @@ class NetworkRecipe:
     conv: Mapping[str, Any] | None = None
     numbers: bool = False
 
-    def resolve(self, shape: ImageShape, n_outputs: int) -> Architecture:
-        """Make every choice that is still open, for images of a shape. A ready-made module is built and run once.
+    def ready_made(
+        self, shape: ImageShape, n_outputs: int, seed: int = 0, *, download: bool = False
+    ) -> Backbone | nn.Module | None:
+        """Make the module of torchvision, of timm or of the user, where the network has one."""
+        if is_backbone(self.architecture):
+            return make_backbone(self.architecture, shape.channels, seed, download=download)
+        if self.architecture is None or isinstance(self.architecture, str):
+            return None
+        return make_module(self.architecture, shape, n_outputs, seed)
+
+    def resolve(self, shape: ImageShape, n_outputs: int, made: Backbone | nn.Module | None = None) -> Architecture:
+        """Make every choice that is still open, for images of a shape. A ready-made module is run once.
 
         Parameters
         ----------
@@ -79,6 +94,8 @@ class NetworkRecipe:
             Size of an image.
         n_outputs : int
             Values that the network gives for an image.
+        made : Backbone, torch.nn.Module or None, default=None
+            What `ready_made` gave; by default that is made here.
 
         Returns
         -------
@@ -90,16 +107,14 @@ class NetworkRecipe:
         ValueError, TypeError, ImportError
             Where the network cannot be made for such images.
         """
-        if is_backbone(self.architecture):
-            backbone = make_backbone(self.architecture, shape.channels, seed=0)
-            return describe_backbone(backbone, shape, dropout=self._head_dropout, standardize=bool(self.standardize))
-        if isinstance(self.architecture, str):
-            return CatalogNet(self.architecture, self._head_dropout, bool(self.standardize))
+        made = self.ready_made(shape, n_outputs) if made is None else made
+        standardize = bool(self.standardize)
+        if isinstance(made, Backbone):
+            return describe_backbone(made, shape, dropout=self._head_dropout, standardize=standardize)
+        if made is not None:
+            return describe_module(made, shape, n_outputs, factory=self.architecture, standardize=standardize)
         if self.architecture is not None:
-            module = make_module(self.architecture, shape, n_outputs, seed=0)
-            return describe_module(
-                module, shape, n_outputs, factory=self.architecture, standardize=bool(self.standardize)
-            )
+            return CatalogNet(self.architecture, self._head_dropout, standardize)
         assert self.conv is not None
         without_blocks = not _is_auto(self.conv["filters"]) and np.size(self.conv["filters"]) == 0
         side = (0, 0) if without_blocks else (shape.height, shape.width)  # dense layers, as for small images
@@ -131,6 +146,40 @@ class NetworkRecipe:
         """Lay it out for images of a shape; see `resolve`."""
         return self.resolve(shape, n_outputs).plan(shape.channels_first, n_outputs)
 
+    def lay_out(
+        self, shape: ImageShape, n_outputs: int, seed: int, *, with_weights: bool = True
+    ) -> tuple[Plan, nn.Module | None]:
+        """Lay it out, and keep the ready-made module that was made for that: making one takes up to seconds.
+
+        Parameters
+        ----------
+        shape : ImageShape
+            Size of an image.
+        n_outputs : int
+            Values that the network gives for an image.
+        seed : int
+            Seed of what is drawn.
+        with_weights : bool, default=True
+            Whether the module has its downloaded weights already, where `weights` says so.
+
+        Returns
+        -------
+        plan : Plan
+            The layers.
+        module : torch.nn.Module or None
+            For `network`.
+        """
+        made = self.ready_made(
+            shape, n_outputs, module_seed(seed), download=with_weights and self._downloads_with_module(shape)
+        )
+        plan = self.resolve(shape, n_outputs, made).plan(shape.channels_first, n_outputs)
+        return plan, made.module if isinstance(made, Backbone) else made
+
+    def _downloads_with_module(self, shape: ImageShape) -> bool:
+        """Whether a library gives its module together with weights that fit the images."""
+        default = isinstance(self.weights, str) and self.weights == "default"
+        return default and shape.channels == 3 and has_weights_as_built(self.architecture)
+
     def network(
         self,
         plan: Plan,
@@ -140,6 +189,7 @@ class NetworkRecipe:
         *,
         patches: PatchMoments | None = None,
         double: bool = False,
+        module: nn.Module | None = None,
     ) -> tuple[ImageNetwork, frozenset[str]]:
         """The network of a plan, its weights drawn or loaded.
 
@@ -157,6 +207,8 @@ class NetworkRecipe:
             Covariance of windows of pixels, where the plan whitens them.
         double : bool, default=False
             Whether it computes in float64.
+        module : torch.nn.Module or None, default=None
+            The ready-made module that `lay_out` gave; by default it is made anew.
 
         Returns
         -------
@@ -172,7 +224,8 @@ class NetworkRecipe:
         """
         if isinstance(plan.architecture, CatalogNet):
             self._check_download(plan.architecture.entry, shape)
-        network = blank_network(plan, shape, seed, double=double)
+        own = None if module is None or not self._downloads_with_module(shape) else module.state_dict()
+        network = blank_network(plan, shape, seed, double=double, module=module)
         initialize(network, plan, generator(seed, Stream.WEIGHTS))
         for module in network.modules():
             if isinstance(module, Standardize):
@@ -182,7 +235,7 @@ class NetworkRecipe:
                 module.set_covariance(patches.covariance_of(statistics.std))
         if self.weights is None:
             return network, frozenset()
-        weights, source = self._read_weights()
+        weights, source = self._read_weights() if own is None else (own, "weights='default'")
         try:
             drawn = load_weights(network, plan, weights, source)
             if isinstance(self.weights, BaseEstimator):
@@ -293,7 +346,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def blank_network(plan: Plan, shape: ImageShape, seed: int = 0, *, double: bool = False) -> ImageNetwork:
+def module_seed(seed: int) -> int:
+    """The seed of what a ready-made module draws, from that of a fit."""
+    return int(generator(seed, Stream.MODULE).initial_seed())
+
+
+def blank_network(
+    plan: Plan, shape: ImageShape, seed: int = 0, *, double: bool = False, module: nn.Module | None = None
+) -> ImageNetwork:
     """Make the network of a plan, without the weights that it is to have.
 
     Parameters
@@ -306,55 +366,17 @@ def blank_network(plan: Plan, shape: ImageShape, seed: int = 0, *, double: bool 
         Seed of what a ready-made module draws.
     double : bool, default=False
         Whether it computes in float64.
+    module : torch.nn.Module or None, default=None
+        The ready-made module, where it is there already.
 
     Returns
     -------
     ImageNetwork
         On the CPU, in float32 or float64.
     """
-    module, seed = None, int(generator(seed, Stream.MODULE).initial_seed())
-    if isinstance(plan.architecture, BackboneNet):
-        module = make_backbone(plan.architecture.name, shape.channels, seed).module
-    elif isinstance(plan.architecture, UserNet):
-        module = make_module(plan.architecture.factory, shape, plan.output_shape[0], seed)
+    if module is None and isinstance(plan.architecture, BackboneNet):
+        module = make_backbone(plan.architecture.name, shape.channels, module_seed(seed)).module
+    elif module is None and isinstance(plan.architecture, UserNet):
+        module = make_module(plan.architecture.factory, shape, plan.output_shape[0], module_seed(seed))
     network = build_network(plan, module)
     return network.double() if double else network
-
-
-class PicklesNetwork:
-    """Pickles hold arrays and plain values: no module, no skorch object, no CUDA tensor."""
-
-    module_: ImageNetwork
-    plan_: Plan
-    image_shape_: ImageShape
-    device_: str
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = dict(super().__getstate__())  # type: ignore[call-overload]  # scikit-learn's is a dict
-        if "module_" in state:
-            state["module_"] = {name: value.cpu().numpy() for name, value in self.module_.state_dict().items()}
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        weights = state.pop("module_", None)
-        super().__setstate__(state)  # type: ignore[misc]  # scikit-learn's
-        if weights is None:
-            return
-        device = nearest_device(self.device_)
-        if device == "cpu" != self.device_:
-            warnings.warn(
-                f"this {type(self).__name__} was fitted on device {self.device_!r}, which is not there; it predicts on "
-                f"the CPU.",
-                UserWarning,
-                stacklevel=2,
-            )
-        self.device_ = device
-        double = any(value.dtype == np.float64 for value in weights.values())
-        with torch.inference_mode(False):  # tensors made in inference mode could never be trained
-            network = blank_network(self.plan_, self.image_shape_, double=double)
-            network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
-        self.module_ = network.to(self.device_).eval()
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "module_")

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sklearn_cnn.images._moments import Moments, PatchMoments
 from sklearn_cnn.images._source import ImageSource
+from sklearn_cnn.training._progress import pass_bar
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,21 +55,23 @@ def check_weights(weights: NDArray[np.float64], what: str) -> None:
         )
 
 
-def survey(sample: Sample, *, statistics: bool, patches: PatchMoments | None = None) -> Moments:
+def survey(sample: Sample, *, statistics: bool, patches: PatchMoments | None = None, verbose: int = 0) -> Moments:
     """Go through the images of a sample once, undrawn: their range and, if wanted, the channels' statistics.
 
-    `patches` are updated too, if given.
+    `patches` are updated too, if given. `verbose`: whether a long pass shows a bar.
     """
     moments = Moments("channel")
     weights = sample.unit_weights() if statistics else None
-    for rows, pixels in sample.images.batches(sample.rows):
-        if statistics:
-            own = None if weights is None else weights[rows]
-            moments.update(pixels, own)
-            if patches is not None:
-                patches.update(pixels, own)
-        else:
-            moments.see(pixels)
+    with pass_bar(verbose, "reading images", len(sample.rows)) as advance:
+        for rows, pixels in sample.images.batches(sample.rows):
+            if statistics:
+                own = None if weights is None else weights[rows]
+                moments.update(pixels, own)
+                if patches is not None:
+                    patches.update(pixels, own)
+            else:
+                moments.see(pixels)
+            advance(len(rows))
     return moments
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sklearn_cnn.architectures._build import ImageNetwork
 from sklearn_cnn.estimators._base import BaseCNN
-from sklearn_cnn.estimators._network import PicklesNetwork
+from sklearn_cnn.estimators._pickling import PicklesNetwork
 from sklearn_cnn.estimators._sample import check_range, warn_of_another_range
 from sklearn_cnn.estimators._unwrapping import fitted_steps
 from sklearn_cnn.images._containers import as_array, refuse_unreadable

@@ -3,14 +3,16 @@
 import math
 import os
 import reprlib
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
+from multiprocessing import parent_process
 from typing import Any
 
 import numpy as np
-from joblib import effective_n_jobs
+from joblib import cpu_count, effective_n_jobs
 from numpy.typing import NDArray
 
 from sklearn_cnn._optional import import_optional
@@ -191,7 +193,7 @@ def decode_all(decoder: Decoder, entries: list[Any], indices: Sequence[int], n_j
     indices : sequence of int
         Their places in X, for errors.
     n_jobs : int or None
-        Number of threads.
+        Number of threads, see `decoding_threads`.
 
     Returns
     -------
@@ -206,7 +208,7 @@ def decode_all(decoder: Decoder, entries: list[Any], indices: Sequence[int], n_j
         for place in places:
             images[place] = decoder(entries[place], f"X[{indices[place]}]")
 
-    n, n_threads = len(entries), min(effective_n_jobs(n_jobs), len(entries))
+    n, n_threads = len(entries), min(decoding_threads(n_jobs), len(entries))
     if n_threads == 1:
         decode(range(n))
         return images
@@ -222,6 +224,27 @@ def decode_all(decoder: Decoder, entries: list[Any], indices: Sequence[int], n_j
         finally:  # after an error, or Ctrl-C, what has not begun is not begun
             executor.shutdown(cancel_futures=True)
     return images
+
+
+def decoding_threads(n_jobs: int | None) -> int:
+    """Number of threads that decode.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        As in joblib. None takes what a ``joblib.parallel_config`` says, and else the CPUs that this process may use.
+        A worker process or a thread that the caller began takes one: the others have work of their own.
+
+    Returns
+    -------
+    int
+        The number.
+    """
+    chosen = int(effective_n_jobs(n_jobs))
+    if n_jobs is not None or chosen > 1:
+        return chosen
+    alone = parent_process() is None and threading.current_thread() is threading.main_thread()
+    return int(cpu_count()) if alone else 1
 
 
 def _upright(image: Any) -> Any:

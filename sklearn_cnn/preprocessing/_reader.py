@@ -54,8 +54,8 @@ class ImageReader(TransformerMixin, BaseEstimator):
         Whether `transform` returns an ``ImageSource``, which decodes images each time they are needed and
         keeps none in memory.
     n_jobs : int or None, default=None
-        Number of threads that decode; -1 for one per processor. None means 1 unless in a
-        ``joblib.parallel_config`` context.
+        Number of threads that decode; -1 for one per processor. None takes what a ``joblib.parallel_config`` says,
+        else the processors that this process may use, and one in a worker of a parallel search.
 
     Attributes
     ----------

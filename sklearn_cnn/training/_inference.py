@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklearn_cnn._memory import is_out_of_memory, release
+from sklearn_cnn._memory import free_bytes, is_out_of_memory, release
 from sklearn_cnn.images._source import ImageSource
+from sklearn_cnn.training._progress import pass_bar
 from sklearn_cnn.training._threads import at_most_threads
 
 BATCH_BYTES = 16 * 2**20
@@ -21,9 +22,30 @@ large a block back to the system at once, so that every page of the next one is 
 batch shows."""
 
 
-def prediction_batch_size(largest_map: int) -> int:
-    """Number of images in a prediction batch, given the number of values in the largest map of the network."""
-    return min(max(BATCH_BYTES // (4 * max(largest_map, 1)), 1), 4096)
+MOST_BATCH_BYTES = 2**30
+"""The same on a GPU, where a sixteenth of the free memory is less: a layer has up to three such maps, and others may
+come to the GPU meanwhile."""
+
+
+def prediction_batch_size(largest_map: int, device: torch.device | None = None) -> int:
+    """Number of images in a prediction batch.
+
+    Parameters
+    ----------
+    largest_map : int
+        Values in the largest map of the network.
+    device : torch.device or None, default=None
+        Where it computes; None is a CPU. A GPU takes batches by its free memory: it has no cache that they would have
+        to fit, and needs many values to be busy.
+
+    Returns
+    -------
+    int
+        The number, 1 to 4096.
+    """
+    free = None if device is None else free_bytes(device)
+    n_bytes = BATCH_BYTES if free is None else max(BATCH_BYTES, min(free // 16, MOST_BATCH_BYTES))
+    return min(max(n_bytes // (4 * max(largest_map, 1)), 1), 4096)
 
 
 def predict_outputs(
@@ -33,6 +55,8 @@ def predict_outputs(
     batch_size: int,
     device: torch.device,
     look: Callable[[Tensor], None] | None = None,
+    verbose: int = 0,
+    title: str = "predicting",
 ) -> NDArray[Any]:
     """Run a network on images, a batch at a time.
 
@@ -50,6 +74,10 @@ def predict_outputs(
         Where the network is.
     look : callable or None, default=None
         Called with every batch before it goes through the network.
+    verbose : int, default=0
+        Whether a long pass shows a bar, see `pass_bar`.
+    title : str, default="predicting"
+        What the bar is called.
 
     Returns
     -------
@@ -68,7 +96,7 @@ def predict_outputs(
     """
     outputs: NDArray[Any] | None = None
     start, size = 0, batch_size
-    with torch.inference_mode(), _threads_of_process():
+    with torch.inference_mode(), _threads_of_process(), pass_bar(verbose, title, len(images)) as advance:
         while start < len(images):
             try:
                 part = _predict_batch(network, images, slice(start, start + size), device, look)
@@ -84,6 +112,7 @@ def predict_outputs(
                 outputs = np.empty((len(images), *part.shape[1:]), dtype=part.dtype)
             outputs[start : start + len(part)] = part
             start += len(part)
+            advance(len(part))
     if size < batch_size:
         warnings.warn(
             f"memory did not suffice for the prediction of {batch_size} images at once; it went on with {size}.",

@@ -4,14 +4,17 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import parent_process
 from typing import Any, TypeVar
 
 from tqdm.auto import tqdm  # skorch requires tqdm, so it is always there
 
 T = TypeVar("T")
+
+_SHORT = 1.0
+"""Seconds of a pass over images that show no bar."""
 
 
 class Progress:
@@ -96,6 +99,38 @@ class Progress:
         with suppress(OSError, ValueError), tqdm.external_write_mode(file=self._stream):
             self._stream.write(f"{line}\n")
             self._stream.flush()
+
+
+@contextmanager
+def pass_bar(verbose: int, title: str, n_images: int) -> Iterator[Callable[[int], object]]:
+    """Show how far a pass over images is that comes before the first epoch, or stands alone.
+
+    A bar comes after a second, where a line can be redrawn, and goes at the end: a short pass shows nothing.
+
+    Parameters
+    ----------
+    verbose : int
+        0 shows nothing.
+    title : str
+        What is done.
+    n_images : int
+        Length of the pass.
+
+    Yields
+    ------
+    callable
+        To be called with the number of images that were done since the last call.
+    """
+    stream = sys.stderr
+    if verbose <= 0 or not _redraws(stream):
+        yield _nothing
+        return
+    with tqdm(total=n_images, desc=title, unit="image", delay=_SHORT, leave=False, file=stream) as bar:
+        yield bar.update
+
+
+def _nothing(n: int) -> None:
+    pass
 
 
 def _redraws(stream: Any) -> bool:

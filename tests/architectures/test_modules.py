@@ -479,7 +479,7 @@ def test_the_head_of_a_frozen_backbone_is_trained_on_its_features(monkeypatch):
     first = classifier("torchvision:mobilenet_v3_small", lr=1e-3).fit(images, y[:16])
     settings = {"weights": first, "trainable_blocks": 0, "precision": "float64", "lr": 1e-3}
     fast = classifier("torchvision:mobilenet_v3_small", **settings).fit(images, y[:16])
-    monkeypatch.setattr("sklearn_cnn.estimators._fit._with_features", lambda parameters, request, given, *_: given)
+    monkeypatch.setattr("sklearn_cnn.estimators._fit.with_features", lambda parameters, given, *_: given)
     slow = classifier("torchvision:mobilenet_v3_small", **settings).fit(images, y[:16])
     np.testing.assert_allclose(fast.predict_proba(images), slow.predict_proba(images), rtol=1e-9)
     body = {name: value for name, value in first.module_.state_dict().items() if "backbone" in name}

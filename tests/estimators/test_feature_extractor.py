@@ -101,9 +101,7 @@ def test_pixels_of_one_image_do_not_depend_on_its_batch(monkeypatch):
     extractor = random_extractor().fit(COLOUR)
     whole = extractor.transform(COLOUR)
     for size in (1, 2, 5):
-        monkeypatch.setattr(
-            "sklearn_cnn.estimators._feature_extractor.prediction_batch_size", lambda _, size=size: size
-        )
+        monkeypatch.setattr("sklearn_cnn.estimators._embedding.prediction_batch_size", lambda *_, size=size: size)
         np.testing.assert_allclose(extractor.transform(COLOUR), whole, rtol=1e-4, atol=1e-5)
 
 
@@ -111,7 +109,7 @@ def test_the_larger_the_maps_the_smaller_the_batches(monkeypatch):
     seen = []
     extractor = random_extractor("vgg11").fit(COLOUR)
     monkeypatch.setattr(
-        "sklearn_cnn.estimators._feature_extractor.prediction_batch_size", lambda largest: seen.append(largest) or 4
+        "sklearn_cnn.estimators._embedding.prediction_batch_size", lambda largest, device: seen.append(largest) or 4
     )
     extractor.transform(COLOUR)
     assert seen == [64 * 32 * 32]

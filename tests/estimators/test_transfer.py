@@ -149,7 +149,7 @@ def test_training_on_kept_features_gives_what_the_slow_way_gives(source, monkeyp
         source = CNNClassifier(**SETTINGS, global_pooling="avg").fit(IMAGES[OLD][:100], DIGITS.target[OLD][:100])
     settings = {**settings, "trainable_blocks": 0, "max_epochs": 4, "precision": precision}
     fast = transfer(source, **settings).fit(X, y)
-    monkeypatch.setattr("sklearn_cnn.estimators._fit._with_features", lambda parameters, request, given, *_: given)
+    monkeypatch.setattr("sklearn_cnn.estimators._fit.with_features", lambda parameters, given, *_: given)
     slow = transfer(source, **settings).fit(X, y)
     tolerance = 1e-9 if precision == "float64" else 1e-3
     np.testing.assert_allclose(fast.predict_proba(X), slow.predict_proba(X), rtol=tolerance, atol=tolerance)

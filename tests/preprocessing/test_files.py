@@ -1,15 +1,17 @@
 """Decoding: what kinds of X there are, and the pixels that come of every kind of file."""
 
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO, StringIO
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from sklearn_cnn import ImageReader
-from sklearn_cnn.preprocessing._files import Decoder, read_entries
+from sklearn_cnn.preprocessing._files import Decoder, decoding_threads, read_entries
 
 RED, BLUE, BLACK, WHITE = (255, 0, 0), (0, 0, 255), (0, 0, 0), (255, 255, 255)
 
@@ -574,3 +576,20 @@ def test_a_long_entry_is_not_printed_whole():
     with pytest.raises(TypeError, match=r"X\[0\]") as info:
         ImageReader(size=4).fit_transform([[[1.0] * 64] * 64])
     assert len(str(info.value)) < 300
+
+
+def test_decoding_takes_the_cpus_of_this_process_where_it_runs_alone(monkeypatch):
+    monkeypatch.setattr("sklearn_cnn.preprocessing._files.cpu_count", lambda: 5)
+    assert decoding_threads(None) == 5
+    assert [decoding_threads(n) for n in (1, 3)] == [1, 3]
+    with joblib.parallel_config(n_jobs=2):
+        assert decoding_threads(None) == 2
+    with ThreadPoolExecutor(1) as executor:  # as in a search over threads
+        assert executor.submit(decoding_threads, None).result() == 1
+    monkeypatch.setattr("sklearn_cnn.preprocessing._files.parent_process", lambda: "a parent")
+    assert decoding_threads(None) == 1
+
+
+@pytest.mark.slow
+def test_a_worker_of_a_search_decodes_with_one_thread():
+    assert joblib.Parallel(n_jobs=2)(joblib.delayed(decoding_threads)(None) for _ in range(2)) == [1, 1]

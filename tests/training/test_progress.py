@@ -66,9 +66,9 @@ def screen(text):
     return [line.rstrip() for line in lines]
 
 
-def finished(lines):
+def finished(lines, n_epochs=3):
     """Epochs that lines tell of, each of which must be whole."""
-    return [int(re.fullmatch(LINE, line).group(1)) for line in lines]
+    return [int(re.fullmatch(LINE.replace("/3", f"/{n_epochs}"), line).group(1)) for line in lines]
 
 
 def test_on_a_terminal_a_bar_runs_and_one_line_stays(monkeypatch):
@@ -187,6 +187,40 @@ def test_a_fit_that_fails_takes_its_bar_away_and_says_how_far_it_came(monkeypatc
         small(skorch_callbacks=[LosesTheNetwork()]).fit(X, y)
     *lines, rest = screen(terminal.getvalue())
     assert finished(lines) == [1] and rest == ""
+
+
+def test_a_pass_over_many_images_shows_a_bar_that_goes(monkeypatch):
+    monkeypatch.setattr(_progress, "_SHORT", 0.0)
+    terminal = stand_in(monkeypatch, Stream(terminal=True))
+    clf = small(max_epochs=1).fit(X, y)
+    frozen = small(max_epochs=1, weights=clf, trainable_blocks=0).fit(X, y)
+    assert re.findall(r"\r(reading images|features of images):   0%", terminal.getvalue()) == [
+        "reading images",
+        "reading images",
+        "features of images",
+    ]
+    assert finished(screen(terminal.getvalue())[:2], 1) == [1, 1] and screen(terminal.getvalue())[-1] == ""
+    terminal = stand_in(monkeypatch, Stream(terminal=True))
+    frozen.predict(X)
+    assert "predicting: " in terminal.getvalue() and screen(terminal.getvalue()) == [""]
+
+
+def test_a_short_pass_shows_nothing(monkeypatch):
+    terminal = stand_in(monkeypatch, Stream(terminal=True))
+    clf = small(max_epochs=1).fit(X, y)
+    clf.predict(X)
+    assert not any(title in terminal.getvalue() for title in ("reading images", "predicting"))
+
+
+@pytest.mark.parametrize(("verbose", "terminal"), [(0, True), (1, False)])
+def test_without_verbose_or_a_terminal_no_pass_shows_anything(verbose, terminal, monkeypatch):
+    monkeypatch.setattr(_progress, "_SHORT", 0.0)
+    clf = small(max_epochs=1, verbose=0).fit(X, y)
+    stream = stand_in(monkeypatch, Stream(terminal=terminal))
+    clf.set_params(verbose=verbose).predict(X)
+    with _progress.pass_bar(verbose, "reading images", 3) as advance:
+        advance(3)
+    assert stream.getvalue() == ""
 
 
 class Broken(Stream):
