@@ -1,7 +1,9 @@
 """CNNFeatureExtractor."""
 
 import os
+from collections.abc import Iterator
 from copy import deepcopy
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -15,9 +17,11 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_cnn.architectures._build import ImageNetwork
 from sklearn_cnn.architectures._layer import Layer
 from sklearn_cnn.architectures._plan import Plan
+from sklearn_cnn.architectures._ready_made import UserNet
 from sklearn_cnn.estimators._embedding import embedding_of
 from sklearn_cnn.estimators._fitted import take_over
 from sklearn_cnn.estimators._html import ShowsPlan
+from sklearn_cnn.estimators._kept import KeptFeatures, network_key, with_kept
 from sklearn_cnn.estimators._network import NetworkRecipe
 from sklearn_cnn.estimators._pickling import PicklesNetwork
 from sklearn_cnn.estimators._sample import check_range, warn_of_another_range
@@ -25,7 +29,8 @@ from sklearn_cnn.estimators._unwrapping import fitted_estimator
 from sklearn_cnn.images._moments import Moments
 from sklearn_cnn.images._reading import read_again, read_images, remembered
 from sklearn_cnn.images._shape import ImageShape
-from sklearn_cnn.training._device import resolve_device
+from sklearn_cnn.images._source import ImageSource
+from sklearn_cnn.training._device import resolve_device, resolve_precision
 from sklearn_cnn.training._inference import predict_outputs
 
 
@@ -59,6 +64,10 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
         Seed of random weights.
     device : str or torch.device, default="auto"
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``"auto"`` takes a GPU where there is one.
+    memory : str, path-like or None, default=None
+        Folder in which features are kept. An image that went through the same network before, in this or another fit,
+        process or session, does not go through it again. It may be emptied or deleted at any time. Of images that an
+        augmenter changes nothing is kept.
 
     Attributes
     ----------
@@ -71,7 +80,8 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
     pooled_ : bool
         Whether each map of that row is averaged to one number.
     pixel_range_ : (float, float)
-        Smallest and largest pixel of the images that the network was trained on, or seen in `fit`.
+        Smallest and largest pixel of the images that the network was trained on, or seen in `fit`: 0 and 255 for
+        bytes, of which not all are looked at.
     image_shape_ : ImageShape
         Size of an image, and how X stores it.
     n_features_in_ : int
@@ -113,6 +123,7 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
         "channels": [StrOptions({"auto", "first", "last"})],
         "random_state": ["random_state"],
         "device": [str, torch.device],
+        "memory": [str, os.PathLike, None],
     }
 
     plan_: Plan
@@ -129,6 +140,7 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
         channels: str = "auto",
         random_state: Any = None,
         device: Any = "auto",
+        memory: Any = None,
     ) -> None:
         self.architecture = architecture
         self.weights = weights
@@ -137,6 +149,7 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
         self.channels = channels
         self.random_state = random_state
         self.device = device
+        self.memory = memory
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -164,10 +177,7 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
         images = read_images(X, image_shape=self.image_shape, channels=self.channels, name=type(self).__name__)
         reading = remembered(X, images)
         device = resolve_device(self.device)
-        statistics = Moments("channel")
-        for _, pixels in images.batches():
-            statistics.update(pixels)
-        check_range(*statistics.range, "float32")
+        statistics = self._survey(images)
         if isinstance(self.architecture, str):
             trained, network, plan, drawn = self._make(self.architecture, images.image_shape, statistics)
         else:
@@ -216,19 +226,60 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
         check_is_fitted(self, "module_")
         images = read_again(self, X)
         seen = Moments("all")
-        precision = "auto" if isinstance(self.architecture, str) else "float32"
+        if self.memory is None or images.random_steps:
+            features = next(self._computed(images, seen, len(images)))
+        else:
+            features = with_kept(self._kept(), images, partial(self._computed, seen=seen), self._n_features_out)
+        if seen.n_images:
+            warn_of_another_range(seen.range, self.pixel_range_, fractions=images.dtype != np.uint8, depth=3)
+        return features
+
+    def _survey(self, images: ImageSource) -> Moments:
+        """Statistics of the images, as far as the network needs them: trained weights bring their own."""
+        statistics = Moments("channel")
+        drawn = isinstance(self.architecture, str) and isinstance(self.weights, str) and self.weights == "random"
+        for _, pixels in images.batches():
+            statistics.update(pixels)
+            if not drawn and images.dtype == np.uint8 and statistics.range[1] > 1:
+                # White is 255. The other images, which may be files, need not be read for that.
+                statistics.low, statistics.high = np.minimum(statistics.low, 0), np.maximum(statistics.high, 255)
+                break
+        check_range(*statistics.range, "float32")
+        return statistics
+
+    @property
+    def _precision(self) -> str:
+        return "auto" if isinstance(self.architecture, str) else "float32"
+
+    def _computed(self, images: ImageSource, seen: Moments, n_at_once: int | None = None) -> Iterator[Any]:
+        """Features of a batch of images after the other, or of so many images at once; their pixels are looked at."""
         device = torch.device(self.device_)
-        maps, batch_size = embedding_of(self.module_, self.plan_, self.layer_, images, device, precision)
-        features = predict_outputs(
-            lambda batch: features_of(maps(batch), pooled=self.pooled_),
-            images,
-            batch_size=batch_size,
-            device=device,
-            look=seen.see,
+        maps, batch_size = embedding_of(self.module_, self.plan_, self.layer_, images, device, self._precision)
+        step = n_at_once or batch_size
+        for start in range(0, len(images), step):
+            features = predict_outputs(
+                lambda batch: features_of(maps(batch), pooled=self.pooled_),
+                images if step >= len(images) else images[start : start + step],
+                batch_size=batch_size,
+                device=device,
+                look=seen.see,
+            )
+            check_range(*seen.range, "float32")
+            yield features.astype(np.float32, copy=False)
+
+    def _kept(self) -> KeptFeatures:
+        """Where the features of this network are kept."""
+        if isinstance(self.plan_.architecture, UserNet):
+            raise ValueError(
+                "memory= keeps features of named networks and of conv blocks; a network of your own may compute "
+                "something else each time its code changes. Use memory=None."
+            )
+        device = torch.device(self.device_).type
+        precision = resolve_precision(self._precision, torch.device(self.device_), self.plan_.n_macs)
+        key = network_key(
+            self.module_, self.plan_, self.layer_, pooled=self.pooled_, precision=precision, device=device
         )
-        check_range(*seen.range, "float32")
-        warn_of_another_range(seen.range, self.pixel_range_, fractions=images.dtype != np.uint8, depth=3)
-        return features.astype(np.float32, copy=False)
+        return KeptFeatures(self.memory, key, self._n_features_out)
 
     def _make(
         self, architecture: str, shape: ImageShape, statistics: Moments

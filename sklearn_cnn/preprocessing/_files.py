@@ -180,6 +180,32 @@ class ImageFiles:
         indices = np.arange(len(self))[rows].tolist()
         return decode_all(self.decoder, [self.entries[i] for i in indices], indices, self.n_jobs)
 
+    def identify(self, row: int) -> bytes | None:
+        """What tells a file from others, and from itself after a change, without opening it.
+
+        Parameters
+        ----------
+        row : int
+            Its place.
+
+        Returns
+        -------
+        bytes or None
+            Path, size, time of the last change and how it is decoded; of encoded bytes these themselves. None where
+            only the pixels tell: for a file that is not there, which is then reported, and for images in memory.
+        """
+        entry = self.entries[row]
+        how = repr(self.decoder).encode()
+        if isinstance(entry, bytes):
+            return how + entry
+        if not isinstance(entry, str):
+            return None
+        try:
+            state = os.stat(entry)
+        except OSError:
+            return None
+        return how + repr((os.path.realpath(entry), state.st_size, state.st_mtime_ns)).encode()
+
 
 def decode_all(decoder: Decoder, entries: list[Any], indices: Sequence[int], n_jobs: int | None) -> NDArray[np.uint8]:
     """Decode images of one size.
