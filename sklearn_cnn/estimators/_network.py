@@ -19,7 +19,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_cnn._random import Stream, generator
 from sklearn_cnn.architectures._auto import auto_filters, auto_settings
-from sklearn_cnn.architectures._backbones import catalog_weights, is_backbone, make_backbone
+from sklearn_cnn.architectures._backbones import (
+    backbone_weights,
+    catalog_weights,
+    is_backbone,
+    make_backbone,
+    remake_backbone,
+)
 from sklearn_cnn.architectures._build import ImageNetwork, build_network, initialize
 from sklearn_cnn.architectures._catalog import SMALL, CatalogNet, Entry
 from sklearn_cnn.architectures._modules import describe_backbone, describe_module, make_module
@@ -209,7 +215,7 @@ class NetworkRecipe:
         if self.weights != "default":
             return read_weights(self.weights), f"weights={str(self.weights)!r}"
         if is_backbone(self.architecture):
-            return make_backbone(self.architecture, 3, seed=0, download=True).module.state_dict(), "weights='default'"
+            return backbone_weights(self.architecture), "weights='default'"
         if isinstance(self.architecture, str):
             return catalog_weights(self.architecture), "weights='default'"
         raise ValueError(
@@ -300,7 +306,7 @@ def blank_network(plan: Plan, shape: ImageShape, seed: int = 0, *, double: bool 
     """
     module, seed = None, int(generator(seed, Stream.MODULE).initial_seed())
     if isinstance(plan.architecture, BackboneNet):
-        module = make_backbone(plan.architecture.name, shape.channels, seed).module
+        module = remake_backbone(plan.architecture.name, plan.architecture.size, shape.channels, seed)
     elif isinstance(plan.architecture, UserNet):
         module = make_module(plan.architecture.factory, shape, plan.output_shape[0], seed)
     network = build_network(plan, module)
