@@ -227,6 +227,12 @@ def test_a_configuration_that_cannot_be_fetched_says_where_it_would_be(hub):
         make_backbone(NAME, 3, 0)
 
 
+def test_making_a_network_again_never_asks_the_hub(no_web):
+    needs("timm")
+    with pytest.raises(ValueError, match="is unknown to timm"):
+        remake_backbone(NAME, (160, 160), 3, 0)
+
+
 @pytest.mark.parametrize("name", ["timm:test_vit", "torchvision:vit_b_16"])
 def test_a_size_that_would_fill_the_memory_is_refused(name):
     """A plan in a file of a stranger may ask for it."""
@@ -363,10 +369,12 @@ def test_a_cut_off_file_of_the_hub_is_refused(vit, hub):
 def test_a_configuration_says_nothing_about_where_files_of_this_machine_are(vit, hub, tmp_path):
     """timm would read a file that a configuration names, and hand it to the network where that reads its own kind."""
     torch.save(vit.state_dict(), tmp_path / "mine.pth")
-    sources = {"file": str(tmp_path / "mine.pth"), "custom_load": True, "url": (tmp_path / "mine.pth").as_uri()}
+    sources = {"file": str(tmp_path / "mine.pth"), "custom_load": "hf", "url": (tmp_path / "mine.pth").as_uri()}
     hub.add("somebody/birds", "config.json", {**CONFIG, "pretrained_cfg": sources})
     with pytest.raises(OSError, match=r"fetch model\.safetensors of https://huggingface\.co/somebody/birds"):
         backbone_weights(NAME)
+    hub.add("somebody/birds", "model.safetensors", save(vit.state_dict()))
+    assert has_weights_of(vit, backbone_weights(NAME))
 
 
 def test_a_network_of_timm_without_weights_says_so(no_web):
@@ -454,3 +462,23 @@ def test_a_file_of_another_package_fits_by_order_and_shape():
     ours = [value for name, value in fitted.module_.layers["backbone"].state_dict().items() if value.ndim]
     assert len(theirs) == len(ours) + 2  # their last layer
     assert all(map(torch.equal, ours, theirs))
+
+
+BAD_FILES = {
+    "another width": (lambda net: {**net, "blocks.0.mlp.fc1.weight": torch.zeros(9, 64)}, r"fc1\.weight \(9×64 in"),
+    "another size of images": (
+        lambda net: {**net, "pos_embed": torch.zeros(1, 17, 64)},
+        r"pos_embed \(1×17×64 in place",
+    ),
+    "a missing layer": (lambda net: {k: v for k, v in net.items() if "norm1" not in k}, r"norm1\.weight \(missing"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_FILES)
+def test_a_file_of_another_backbone_is_refused_and_the_tensors_are_named(bad, vit, tmp_path):
+    change, message = BAD_FILES[bad]
+    torch.save(change(vit.state_dict()), tmp_path / "weights.pth")
+    clf = CNNClassifier(architecture="timm:test_vit.r160_in1k", weights=tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match=rf"weights\.pth' is of another network: backbone\..*{message}"):
+        clf.fit(np.zeros((4, 160, 160, 3)), [0, 1, 0, 1])
+    assert not hasattr(clf, "module_")
