@@ -121,14 +121,20 @@ def describe_backbone(backbone: Backbone, image_shape: ImageShape, *, dropout: f
     Raises
     ------
     ValueError
-        Where the images are too small for it.
+        Where it cannot take images of this size.
     """
+    images = backbone.preprocessing
     try:
         _, facts = _try(backbone.module, image_shape)
-    except (RuntimeError, AssertionError, ValueError) as error:
+    except Exception as error:  # of any type: networks compute with sizes before they look at them
+        height, width = images.size
+        if (height, width) == (image_shape.height, image_shape.width):
+            raise  # another size is no way out
+        size = height if height == width else (height, width)
         raise ValueError(
             f"architecture={backbone.name!r} cannot take images of {image_shape.height}×{image_shape.width} pixels "
-            f"({error}); it was made for {backbone.size[0]}×{backbone.size[1]}."
+            f"({type(error).__name__}: {error}); it was made for {height}×{width}, to which ImageReader(size={size}) "
+            f"brings them."
         ) from error
     return BackboneNet(
         **vars(facts),
@@ -136,9 +142,11 @@ def describe_backbone(backbone: Backbone, image_shape: ImageShape, *, dropout: f
         dropout=dropout,
         standardize=standardize,
         parts=_parts(backbone.module),
-        size=backbone.size,
-        mean=backbone.mean,
-        std=backbone.std,
+        size=images.size,
+        mean=images.mean,
+        std=images.std,
+        interpolation=images.interpolation,
+        crop=images.crop,
     )
 
 

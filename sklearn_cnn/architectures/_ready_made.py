@@ -31,6 +31,32 @@ torchvision's vgg11, which has no normalisation, takes the share of the catalog'
 
 
 @dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """The images that a network was trained on.
+
+    Attributes
+    ----------
+    size : (int, int)
+        Height and width in pixels.
+    interpolation : str
+        How they were resized: ``"bilinear"``, ``"bicubic"``, or another name of a filter of Pillow.
+    crop : float
+        The share of height and width that is kept: images are resized to ``size / crop`` and their margin is cut off.
+    resize : {"crop", "stretch", "pad"}
+        As in `ImageReader`.
+    mean, std : tuple of float
+        Of the pixels, red, green and blue, where white is 1.
+    """
+
+    size: tuple[int, int]
+    interpolation: str
+    crop: float
+    resize: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModuleFacts:
     """What a plan needs to know of a module, found out by running it once on a blank image.
 
@@ -93,7 +119,8 @@ class BackboneNet(ModuleFacts):
     Attributes
     ----------
     name : str
-        As in ``architecture=``: ``"torchvision:NAME"`` or ``"timm:NAME"``.
+        As in ``architecture=``: ``"torchvision:NAME"``, ``"timm:NAME"`` or ``"timm:NAME.TAG"``. That of a network of
+        the Hugging Face hub is its name in timm's registry, so that it can be made again without a network connection.
     dropout : float
         Probability before the output layer.
     standardize : bool
@@ -104,6 +131,10 @@ class BackboneNet(ModuleFacts):
         Height and width in pixels of the images that it was made for.
     mean, std : tuple of float
         Of the pixels that it was trained on, red, green and blue, where white is 1.
+    interpolation : str or None
+        How those images were resized. None is not known.
+    crop : float or None
+        Share of their height and width that was kept. None is not known.
     """
 
     name: str
@@ -113,6 +144,8 @@ class BackboneNet(ModuleFacts):
     size: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    interpolation: str | None = None
+    crop: float | None = None
 
     @property
     def lr_share(self) -> float:
@@ -138,9 +171,12 @@ class BackboneNet(ModuleFacts):
         draft.drop("output_dropout", self.dropout)
         draft.dense("output", n_outputs, None)
         mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (self.mean, self.std))
+        resized = ""
+        if self.interpolation is not None and self.crop is not None:
+            resized = f", resized by {self.interpolation} interpolation and cut to {self.crop:.3g} of a side"
         return draft.plan(
             self,
-            f"{self.name}, made for {self.size[0]}×{self.size[1]} pixels of mean {mean} and deviation {std}; "
+            f"{self.name}, made for {self.size[0]}×{self.size[1]} pixels of mean {mean} and deviation {std}{resized}; "
             f"of the parameters of layers, only dropout is used",
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from sklearn_cnn.architectures._backbones import make_backbone
+from sklearn_cnn.architectures._backbones import remake_backbone
 from sklearn_cnn.architectures._kinds import KINDS
 from sklearn_cnn.architectures._plan import Plan
 from sklearn_cnn.architectures._ready_made import BackboneNet
@@ -57,11 +57,11 @@ def backbone_shapes(backbone: BackboneNet) -> Shapes:
     ImportError
         Without that library.
     """
-    with suppress(ImportError):  # make_backbone names what is missing
+    with suppress(ImportError):  # remake_backbone names what is missing
         # Not below: modules compute with tensors when they are first imported.
         import_module("timm" if backbone.name.startswith("timm:") else "torchvision.models")
     with _Unallocated():
-        module = make_backbone(backbone.name, backbone.input_shape[0], seed=0).module
+        module = remake_backbone(backbone.name, backbone.size, backbone.input_shape[0], seed=0)
     there = {name for name, _ in module.named_modules()}
     n_parameters = sum(parameter.numel() for parameter in module.parameters())
     if n_parameters != backbone.n_parameters or not there.issuperset("+".join(backbone.parts).split("+")):

@@ -21,7 +21,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     Parameters
     ----------
     path : str or path-like
-        A ``.safetensors`` file, or a ``.pth`` or ``.pt`` file that `torch.save` wrote from a state dict.
+        A ``.safetensors`` file, or a ``.pth``, ``.pt`` or ``.bin`` file that `torch.save` wrote from a state dict.
+        This may be the entry ``"state_dict"`` or ``"model"`` of a dict of other things.
 
     Returns
     -------
@@ -43,8 +44,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             return load_file(path, device="cpu")
         except Exception as error:  # the exception types of safetensors are private
             raise ValueError(f"weights={str(path)!r} cannot be read: {error}.") from error
-    if path.suffix not in (".pth", ".pt"):
-        raise ValueError(f"weights={str(path)!r} has another ending than .safetensors, .pth or .pt.")
+    if path.suffix not in (".pth", ".pt", ".bin"):
+        raise ValueError(f"weights={str(path)!r} has another ending than .safetensors, .pth, .pt or .bin.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
@@ -54,8 +55,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # a damaged file makes torch raise errors of any type
         raise ValueError(f"weights={str(path)!r} cannot be read: {error}.") from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
+    for entry in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(entry), Mapping):
+            content = content[entry]
     if not isinstance(content, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
     ):

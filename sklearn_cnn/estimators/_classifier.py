@@ -74,14 +74,16 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         pixels on, else 0.25. With `architecture` it is 0.25.
     architecture : str, callable or None, default=None
         A whole network in place of the conv blocks: the name of a classic one, see
-        `list_architectures`; ``"torchvision:NAME"`` or ``"timm:NAME"``, with a head of ours; or a callable
+        `list_architectures`; ``"torchvision:NAME"``, ``"timm:NAME"``, ``"timm:NAME.TAG"`` or
+        ``"timm:hf-hub:OWNER/NAME"``, with a head of ours; or a callable
         ``(image_shape, n_outputs) -> torch.nn.Module``. The parameters above must then be left at their
         defaults, but for `dropout`, which AlexNet, VGG, Inception and the networks of torchvision and timm have.
     weights : str, path-like, estimator or None, default=None
         What the network starts from: a ``.safetensors``, ``.pth`` or ``.pt`` file of weights; ``"default"``,
         those that torchvision or timm offer for download; or a fitted estimator of this package (for
         searches and ``clone`` inside a `sklearn.frozen.FrozenEstimator`). The output layer is drawn anew.
-        None draws all at random.
+        The mean and deviation of pixels are those of the named network: for a file of weights from timm,
+        name their tag. None draws all at random.
     trainable_blocks : int or "all", default="all"
         How many of the last blocks are trained, beside the head (all that comes after the last map). The
         others keep their weights and batch statistics. With 0 they are run once, and the head is trained

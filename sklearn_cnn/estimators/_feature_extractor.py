@@ -45,13 +45,13 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
     Parameters
     ----------
     architecture : str or estimator, default="resnet18"
-        A named network, see `list_architectures`, ``"torchvision:NAME"`` or ``"timm:NAME"``; or a fitted
-        estimator of this package, whose weights are then used (for searches and ``clone`` inside a
-        `sklearn.frozen.FrozenEstimator`).
+        A named network, see `list_architectures`, ``"torchvision:NAME"``, ``"timm:NAME"``, ``"timm:NAME.TAG"`` or
+        ``"timm:hf-hub:OWNER/NAME"``; or a fitted estimator of this package, whose weights are then used (for
+        searches and ``clone`` inside a `sklearn.frozen.FrozenEstimator`).
     weights : "default", "random", str, path-like or estimator, default="default"
         ``"default"`` downloads what torchvision or timm offer; a file (``.safetensors``, ``.pth``) or a fitted
-        estimator brings its own. Features of ``"random"`` weights have to be asked for. Unused where
-        `architecture` is an estimator.
+        estimator brings its own. For a file of weights from timm, name their tag in `architecture`. Features of
+        ``"random"`` weights have to be asked for. Unused where `architecture` is an estimator.
     layer : str, default="embedding"
         Name of a row of the plan, whose values are flattened. ``"embedding"`` is what the head reads, each
         map averaged to one number.

@@ -96,8 +96,7 @@ def design(parameters: Parameters, given: Given, earlier: Fitted | None) -> Desi
     UserWarning
         Where pixels look as if they were on another scale than those that the weights were trained on.
     """
-    new = earlier is None
-    plan, module = recipe_of(parameters).lay_out(given.image_shape, given.task.n_outputs, given.seed, with_weights=new)
+    plan, module = recipe_of(parameters).lay_out(given.image_shape, given.task.n_outputs, given.seed)
     plan = plan.with_trainable(parameters.trainable_blocks)
     if earlier is not None and plan.with_trainable("all") != earlier.plan.with_trainable("all"):
         raise ValueError(
@@ -107,7 +106,10 @@ def design(parameters: Parameters, given: Given, earlier: Fitted | None) -> Desi
     precision = resolve_precision(parameters.precision, given.device, plan.n_macs)
     patches = plan.whitened and PatchMoments(plan.whitened, given.sample.n_weighted)
     statistics = survey(
-        given.sample, statistics=parameters.standardize and new, patches=patches or None, verbose=parameters.verbose
+        given.sample,
+        statistics=parameters.standardize and earlier is None,
+        patches=patches or None,
+        verbose=parameters.verbose,
     )
     check_range(*statistics.range, precision)
     if given.held_out is not None:

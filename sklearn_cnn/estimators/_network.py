@@ -18,10 +18,11 @@ from sklearn_cnn._random import Stream, generator
 from sklearn_cnn.architectures._auto import auto_filters, auto_settings
 from sklearn_cnn.architectures._backbones import (
     Backbone,
+    backbone_weights,
     catalog_weights,
-    has_weights_as_built,
     is_backbone,
     make_backbone,
+    remake_backbone,
 )
 from sklearn_cnn.architectures._build import ImageNetwork, build_network, initialize
 from sklearn_cnn.architectures._catalog import SMALL, CatalogNet, Entry
@@ -75,12 +76,10 @@ class NetworkRecipe:
     conv: Mapping[str, Any] | None = None
     numbers: bool = False
 
-    def ready_made(
-        self, shape: ImageShape, n_outputs: int, seed: int = 0, *, download: bool = False
-    ) -> Backbone | nn.Module | None:
+    def ready_made(self, shape: ImageShape, n_outputs: int, seed: int = 0) -> Backbone | nn.Module | None:
         """Make the module of torchvision, of timm or of the user, where the network has one."""
         if is_backbone(self.architecture):
-            return make_backbone(self.architecture, shape.channels, seed, download=download)
+            return make_backbone(self.architecture, shape.channels, seed)
         if self.architecture is None or isinstance(self.architecture, str):
             return None
         return make_module(self.architecture, shape, n_outputs, seed)
@@ -146,9 +145,7 @@ class NetworkRecipe:
         """Lay it out for images of a shape; see `resolve`."""
         return self.resolve(shape, n_outputs).plan(shape.channels_first, n_outputs)
 
-    def lay_out(
-        self, shape: ImageShape, n_outputs: int, seed: int, *, with_weights: bool = True
-    ) -> tuple[Plan, nn.Module | None]:
+    def lay_out(self, shape: ImageShape, n_outputs: int, seed: int) -> tuple[Plan, nn.Module | None]:
         """Lay it out, and keep the ready-made module that was made for that: making one takes up to seconds.
 
         Parameters
@@ -159,8 +156,6 @@ class NetworkRecipe:
             Values that the network gives for an image.
         seed : int
             Seed of what is drawn.
-        with_weights : bool, default=True
-            Whether the module has its downloaded weights already, where `weights` says so.
 
         Returns
         -------
@@ -169,16 +164,9 @@ class NetworkRecipe:
         module : torch.nn.Module or None
             For `network`.
         """
-        made = self.ready_made(
-            shape, n_outputs, module_seed(seed), download=with_weights and self._downloads_with_module(shape)
-        )
+        made = self.ready_made(shape, n_outputs, module_seed(seed))
         plan = self.resolve(shape, n_outputs, made).plan(shape.channels_first, n_outputs)
         return plan, made.module if isinstance(made, Backbone) else made
-
-    def _downloads_with_module(self, shape: ImageShape) -> bool:
-        """Whether a library gives its module together with weights that fit the images."""
-        default = isinstance(self.weights, str) and self.weights == "default"
-        return default and shape.channels == 3 and has_weights_as_built(self.architecture)
 
     def network(
         self,
@@ -224,7 +212,6 @@ class NetworkRecipe:
         """
         if isinstance(plan.architecture, CatalogNet):
             self._check_download(plan.architecture.entry, shape)
-        own = None if module is None or not self._downloads_with_module(shape) else module.state_dict()
         network = blank_network(plan, shape, seed, double=double, module=module)
         initialize(network, plan, generator(seed, Stream.WEIGHTS))
         for module in network.modules():
@@ -235,7 +222,7 @@ class NetworkRecipe:
                 module.set_covariance(patches.covariance_of(statistics.std))
         if self.weights is None:
             return network, frozenset()
-        weights, source = self._read_weights() if own is None else (own, "weights='default'")
+        weights, source = self._read_weights()
         try:
             drawn = load_weights(network, plan, weights, source)
             if isinstance(self.weights, BaseEstimator):
@@ -276,7 +263,7 @@ class NetworkRecipe:
         if self.weights != "default":
             return read_weights(self.weights), f"weights={str(self.weights)!r}"
         if is_backbone(self.architecture):
-            return make_backbone(self.architecture, 3, seed=0, download=True).module.state_dict(), "weights='default'"
+            return backbone_weights(self.architecture), "weights='default'"
         if isinstance(self.architecture, str):
             return catalog_weights(self.architecture), "weights='default'"
         raise ValueError(
@@ -375,7 +362,8 @@ def blank_network(
         On the CPU, in float32 or float64.
     """
     if module is None and isinstance(plan.architecture, BackboneNet):
-        module = make_backbone(plan.architecture.name, shape.channels, module_seed(seed)).module
+        name, size = plan.architecture.name, plan.architecture.size
+        module = remake_backbone(name, size, shape.channels, module_seed(seed))
     elif module is None and isinstance(plan.architecture, UserNet):
         module = make_module(plan.architecture.factory, shape, plan.output_shape[0], module_seed(seed))
     network = build_network(plan, module)

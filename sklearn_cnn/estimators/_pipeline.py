@@ -8,8 +8,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from sklearn_cnn.architectures._backbones import is_backbone, make_backbone
-from sklearn_cnn.architectures._catalog import entry_of
+from sklearn_cnn.architectures._backbones import preprocessing_of
 from sklearn_cnn.estimators._classifier import CNNClassifier
 from sklearn_cnn.estimators._regressor import CNNRegressor
 from sklearn_cnn.preprocessing._augmenter import ImageAugmenter
@@ -128,10 +127,5 @@ def image_pipeline(
 
 def _images_of(weights: str) -> tuple[tuple[int, int], str]:
     """Size of the images that weights were trained on, and how these were resized."""
-    name = weights
-    if not is_backbone(name):
-        model = entry_of(name).torchvision
-        if model is None:
-            raise ValueError(f"weights={weights!r}: nobody offers weights for this network.")
-        name = f"torchvision:{model}"
-    return make_backbone(name, 3, seed=0).size, "bilinear"
+    images = preprocessing_of(weights)
+    return images.size, "bilinear" if images.interpolation == "bilinear" else "bicubic"

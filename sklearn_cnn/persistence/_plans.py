@@ -14,7 +14,10 @@ from sklearn_cnn.persistence._untrusted import malformed, read_as
 LAYOUT = 1  # changes when the same architecture gives other layers
 
 _ARCHITECTURES: dict[str, Any] = {"conv": ConvNet, "catalog": CatalogNet, "backbone": BackboneNet}
-_ADDED = {"conv": {"whiten": 0}, "backbone": {"inner_map": 0}}  # what older files do not have
+_ADDED: dict[str, dict[str, Any]] = {
+    "conv": {"whiten": 0},
+    "backbone": {"interpolation": None, "crop": None, "inner_map": 0},
+}  # what older files do not have
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def states_equal(one, other, *, but=("output",)):
 # Files.
 
 
-@pytest.fixture(params=["pth", "pt", "nested pth", "safetensors"])
+@pytest.fixture(params=["pth", "pt", "bin", "nested pth", "model pt", "safetensors"])
 def saved(request, tmp_path):
     """A network, and the file its weights were saved to."""
     network = network_of(plan_of())
@@ -54,6 +54,8 @@ def saved(request, tmp_path):
         save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
     elif request.param == "nested pth":
         torch.save({"epoch": 3, "state_dict": network.state_dict()}, path)
+    elif request.param == "model pt":
+        torch.save({"model": network.state_dict(), "optimizer": {"state": {}}}, path)
     else:
         torch.save(network.state_dict(), path)
     return network, path
@@ -153,10 +155,10 @@ def test_a_file_of_anything_but_a_dict_of_tensors_is_refused(content, tmp_path):
         read_weights(path)
 
 
-@pytest.mark.parametrize("name", ["weights.bin", "weights.h5", "weights", "weights.pth.gz"])
+@pytest.mark.parametrize("name", ["weights.npz", "weights.h5", "weights", "weights.pth.gz"])
 def test_a_file_with_another_ending_is_refused(name, tmp_path):
     (tmp_path / name).write_bytes(b"")
-    with pytest.raises(ValueError, match=r"has another ending than \.safetensors, \.pth or \.pt"):
+    with pytest.raises(ValueError, match=r"has another ending than \.safetensors, \.pth, \.pt or \.bin"):
         read_weights(tmp_path / name)
 
 

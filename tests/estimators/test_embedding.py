@@ -160,17 +160,17 @@ def test_a_backbone_is_made_once_in_a_fit(architecture, n_made):
 def test_a_backbone_with_downloaded_weights_is_made_once_too(trainable, n_made, monkeypatch):
     import timm
 
-    def fetched(module, **_):
-        with torch.no_grad():
-            for value in module.parameters():
-                value.fill_(0.01)
-
-    monkeypatch.setattr(timm.models._builder, "load_pretrained", lambda module, *_, **__: fetched(module))
+    weights = {
+        name: torch.full_like(value, 0.01) if value.is_floating_point() else value
+        for name, value in timm.create_model("test_efficientnet", num_classes=0).state_dict().items()
+    }
+    n_made.clear()
+    monkeypatch.setattr("sklearn_cnn.estimators._network.backbone_weights", lambda name: weights)
     settings = {"max_epochs": 1, "lr": 1e-12, "weights": "default", "trainable_blocks": trainable, "random_state": 0}
     clf = CNNClassifier(architecture="timm:test_efficientnet", **settings).fit(PHOTOS, LABELS)
     assert len(n_made) == 1
-    weights = [p for name, p in clf.module_.named_parameters() if "backbone" in name]
-    assert all(torch.allclose(value, torch.tensor(0.01), atol=1e-6) for value in weights)
+    fitted = [p for name, p in clf.module_.named_parameters() if "backbone" in name]
+    assert all(torch.allclose(value, torch.tensor(0.01), atol=1e-6) for value in fitted)
     n_made.clear()
     extractor = CNNFeatureExtractor("timm:test_efficientnet").fit(PHOTOS)
     assert len(n_made) == 1

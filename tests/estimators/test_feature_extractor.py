@@ -347,13 +347,14 @@ def test_before_fit_nothing_is_transformed():
         random_extractor().transform(COLOUR)
 
 
-def test_without_a_network_default_weights_say_what_to_do(monkeypatch):
+def test_without_a_network_default_weights_say_what_to_do(monkeypatch, tmp_path):
     pytest.importorskip("torchvision", reason="torchvision is an extra")
 
     def offline(*_, **__):
         raise ConnectionError("no network")
 
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", offline)
     extractor = CNNFeatureExtractor()
     with pytest.raises(OSError, match=r"weights='default'.*pass a file, weights=PATH"):
         extractor.fit(COLOUR.repeat(2, axis=1).repeat(2, axis=2))
@@ -361,12 +362,13 @@ def test_without_a_network_default_weights_say_what_to_do(monkeypatch):
 
 
 @pytest.mark.parametrize(("architecture", "model"), [("resnet18", "resnet18"), ("inception", "googlenet")])
-def test_default_weights_give_torchvisions_features(architecture, model, monkeypatch):
+def test_default_weights_give_torchvisions_features(architecture, model, monkeypatch, tmp_path):
     models = pytest.importorskip("torchvision.models", reason="torchvision is an extra")
     settings = {"init_weights": False, "transform_input": True} if model == "googlenet" else {}
     with torch.random.fork_rng(devices=[]):
         theirs = getattr(models, model)(weights=None, **settings).eval()
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: dict(theirs.state_dict()))
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
+    monkeypatch.setattr("sklearn_cnn.architectures._backbones.fetch_url", lambda *_, **__: tmp_path / "theirs.pth")
     images = np.random.default_rng(0).integers(0, 256, (3, 70, 66, 3), dtype=np.uint8)
     features = CNNFeatureExtractor(architecture).fit_transform(images)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])

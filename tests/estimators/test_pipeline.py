@@ -71,7 +71,7 @@ def test_pretrained_networks_get_images_of_their_size_and_a_new_head():
 def test_names_of_the_catalog_are_taken_where_they_have_weights():
     pytest.importorskip("torchvision")
     assert image_pipeline("classifier", weights="resnet18")[0].size == (224, 224)
-    with pytest.raises(ValueError, match="weights='lenet5': nobody offers weights"):
+    with pytest.raises(ValueError, match="nobody offers weights for architecture='lenet5'"):
         image_pipeline("classifier", weights="lenet5")
 
 
