@@ -56,6 +56,13 @@ def test_a_batch_fits_its_budget(values):
     assert size == 1 or size * values * 4 <= BATCH_BYTES
 
 
+@pytest.mark.parametrize(("free", "n"), [(80 * 2**30, 256), (2**30, 16), (2**20, 4)])
+def test_on_a_gpu_batches_grow_with_its_free_memory(free, n, monkeypatch):
+    monkeypatch.setattr("sklearn_cnn.training._inference.free_bytes", lambda device: free)
+    assert prediction_batch_size(2**20, torch.device("cuda")) == n
+    assert prediction_batch_size(2**20) == 4
+
+
 def test_with_one_thread_no_cpus_are_counted(monkeypatch):
     def count():
         raise AssertionError("counting CPUs reads files, which takes a part of the time of one image")
