@@ -162,7 +162,6 @@ def test_of_images_that_an_augmenter_changes_nothing_is_kept(source, tmp_path):
     assert not (tmp_path / FILE_NAME).exists()
 
 
-@pytest.mark.reliability(19)
 def test_damaged_rows_are_computed_again_with_one_warning(source, tmp_path, through):
     values = extractor(source, tmp_path).fit_transform(X[:20])
     with database(tmp_path) as connection:
