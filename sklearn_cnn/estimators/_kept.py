@@ -113,7 +113,9 @@ class KeptFeatures:
                         (self._network, *part),
                     )
                     for key, content, checksum in rows:
-                        if len(content) == 4 * self._n_features and checksum == _checksum(self._network, key, content):
+                        # A damaged row may hold values of any type.
+                        whole = isinstance(content, bytes) and len(content) == 4 * self._n_features
+                        if whole and checksum == _checksum(self._network, key, content):
                             found[key] = np.frombuffer(content, np.float32)
                         elif not self.warned:
                             self._warn("rows of it are damaged; they are computed again")
@@ -137,7 +139,9 @@ class KeptFeatures:
 
     def _connect(self) -> sqlite3.Connection:
         # A connection a call: none is pickled, shared by threads or carried through a fork.
-        return sqlite3.connect(self._path, timeout=_SECONDS_OF_PATIENCE, isolation_level=None)
+        connection = sqlite3.connect(self._path, timeout=_SECONDS_OF_PATIENCE, isolation_level=None)
+        connection.text_factory = bytes  # damage may turn numbers into text, which need not be UTF-8
+        return connection
 
     def _guarded(self, action: Callable[[], None]) -> None:
         if not self._usable:

@@ -47,7 +47,7 @@ def write_estimator(writer: ValueWriter, estimator: Any, path: str) -> dict[str,
     state.pop("_sklearn_version", None)
     defaults = {key: parameter.default for key, parameter in inspect.signature(saved.cls).parameters.items()}
     parameters = {key: state.pop(key) for key in defaults}
-    for key in ("checkpoint", "weights"):
+    for key in ("checkpoint", "weights", *(["memory"] if saved.own else [])):
         # A path is of one machine, and first weights are part of the fitted weights by now.
         if key in parameters and _names_a_file(key, parameters[key]):
             parameters[key] = defaults[key]

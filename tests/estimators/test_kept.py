@@ -18,7 +18,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from sklearn_cnn import CNNClassifier, CNNFeatureExtractor, ImageAugmenter, ImageNormalizer, ImageReader
+from sklearn_cnn import (
+    CNNClassifier,
+    CNNFeatureExtractor,
+    ImageAugmenter,
+    ImageNormalizer,
+    ImageReader,
+    load_model,
+    save_model,
+)
 from sklearn_cnn.architectures._build import ImageNetwork
 from sklearn_cnn.estimators._kept import FILE_NAME
 
@@ -176,6 +184,23 @@ def test_damaged_rows_are_computed_again_with_one_warning(source, tmp_path, thro
     through.clear()
     assert np.array_equal(extractor(source, tmp_path).fit_transform(X[:20]), values)
     assert sum(through) == 0
+
+
+@pytest.mark.parametrize("value", ["NULL", "7", "'text'", "CAST(x'ff' AS TEXT)"])
+def test_rows_of_another_type_are_damaged_rows(source, tmp_path, value):
+    values = extractor(source, tmp_path).fit_transform(X[:20])
+    with database(tmp_path) as connection:
+        connection.execute(f"UPDATE embeddings SET features = {value}")
+    with pytest.warns(UserWarning, match="damaged; they are computed again"):
+        assert np.array_equal(extractor(source, tmp_path).fit_transform(X[:20]), values)
+
+
+def test_a_saved_extractor_comes_back_without_its_folder(source, tmp_path):
+    fitted = extractor(source, tmp_path / "kept").fit(X)
+    save_model(fitted, tmp_path / "model.safetensors")
+    loaded = load_model(tmp_path / "model.safetensors")
+    assert loaded.memory is None
+    assert np.array_equal(loaded.transform(X), fitted.transform(X))
 
 
 @pytest.mark.parametrize("content", [b"no database at all" * 100, b""])
