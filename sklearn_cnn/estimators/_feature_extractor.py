@@ -1,9 +1,9 @@
 """CNNFeatureExtractor."""
 
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable
 from copy import deepcopy
-from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -21,7 +21,7 @@ from sklearn_cnn.architectures._ready_made import UserNet
 from sklearn_cnn.estimators._embedding import embedding_of
 from sklearn_cnn.estimators._fitted import take_over
 from sklearn_cnn.estimators._html import ShowsPlan
-from sklearn_cnn.estimators._kept import KeptFeatures, network_key, with_kept
+from sklearn_cnn.estimators._kept import KeptFeatures, network_key
 from sklearn_cnn.estimators._network import NetworkRecipe
 from sklearn_cnn.estimators._pickling import PicklesNetwork
 from sklearn_cnn.estimators._sample import check_range, warn_of_another_range
@@ -227,9 +227,12 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
         images = read_again(self, X)
         seen = Moments("all")
         if self.memory is None or images.random_steps:
-            features = next(self._computed(images, seen, len(images)))
+            features = self._prepared(images, seen)[0](images)
         else:
-            features = with_kept(self._kept(), images, partial(self._computed, seen=seen), self._n_features_out)
+            kept = self._kept()
+            features = kept.features(images, lambda missing: self._prepared(missing, seen))
+            if kept.problem:
+                warnings.warn(f"memory={str(self.memory)!r}: {kept.problem}.", UserWarning, stacklevel=3)
         if seen.n_images:
             warn_of_another_range(seen.range, self.pixel_range_, fractions=images.dtype != np.uint8, depth=3)
         return features
@@ -247,25 +250,27 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
         check_range(*statistics.range, "float32")
         return statistics
 
-    @property
-    def _precision(self) -> str:
-        return "auto" if isinstance(self.architecture, str) else "float32"
-
-    def _computed(self, images: ImageSource, seen: Moments, n_at_once: int | None = None) -> Iterator[Any]:
-        """Features of a batch of images after the other, or of so many images at once; their pixels are looked at."""
+    def _prepared(self, images: ImageSource, seen: Moments) -> tuple[Callable[[ImageSource], NDArray[np.float32]], int]:
+        """A function from some of these images to features, which looks at their pixels too, and its batch size."""
         device = torch.device(self.device_)
-        maps, batch_size = embedding_of(self.module_, self.plan_, self.layer_, images, device, self._precision)
-        step = n_at_once or batch_size
-        for start in range(0, len(images), step):
+        maps, batch_size = embedding_of(self.module_, self.plan_, self.layer_, images, device, self._precision(device))
+
+        def compute(part: ImageSource) -> NDArray[np.float32]:
             features = predict_outputs(
                 lambda batch: features_of(maps(batch), pooled=self.pooled_),
-                images if step >= len(images) else images[start : start + step],
+                part,
                 batch_size=batch_size,
                 device=device,
                 look=seen.see,
             )
             check_range(*seen.range, "float32")
-            yield features.astype(np.float32, copy=False)
+            return features.astype(np.float32, copy=False)
+
+        return compute, batch_size
+
+    def _precision(self, device: torch.device) -> str:
+        """How features are computed: those of a fitted estimator as it predicts."""
+        return resolve_precision("auto" if isinstance(self.architecture, str) else "float32", device, self.plan_.n_macs)
 
     def _kept(self) -> KeptFeatures:
         """Where the features of this network are kept."""
@@ -274,10 +279,14 @@ class CNNFeatureExtractor(ShowsPlan, PicklesNetwork, ClassNamePrefixFeaturesOutM
                 "memory= keeps features of named networks and of conv blocks; a network of your own may compute "
                 "something else each time its code changes. Use memory=None."
             )
-        device = torch.device(self.device_).type
-        precision = resolve_precision(self._precision, torch.device(self.device_), self.plan_.n_macs)
+        device = torch.device(self.device_)
         key = network_key(
-            self.module_, self.plan_, self.layer_, pooled=self.pooled_, precision=precision, device=device
+            self.module_,
+            self.plan_,
+            self.layer_,
+            pooled=self.pooled_,
+            precision=self._precision(device),
+            device=device.type,
         )
         return KeptFeatures(self.memory, key, self._n_features_out)
 

@@ -2,10 +2,10 @@
 
 import hashlib
 import os
+import random
 import sqlite3
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -40,8 +40,6 @@ class KeptFeatures:
     several processes write, and does not need shared memory, as its newer write-ahead log does, which network file
     systems do not have.
 
-    What cannot be read or written is computed and not kept, with one warning.
-
     Parameters
     ----------
     folder : str or path-like
@@ -50,6 +48,11 @@ class KeptFeatures:
         What `network_key` gives.
     n_features : int
         Numbers an image.
+
+    Attributes
+    ----------
+    problem : str
+        The first thing that could not be read or written, for a warning; empty where all could.
     """
 
     def __init__(self, folder: Any, network: bytes, n_features: int) -> None:
@@ -57,53 +60,96 @@ class KeptFeatures:
         self._network = network
         self._n_features = n_features
         self._usable = True
-        self.warned: list[str] = []
+        self.problem = ""
 
-    def prepare(self) -> None:
-        """Make folder and database where they are not there.
+    def features(
+        self, images: ImageSource, prepare: Callable[[ImageSource], tuple[Callable[[ImageSource], Any], int]]
+    ) -> NDArray[np.float32]:
+        """The features of images: those that are there, and the others computed and kept, a batch at a time.
+
+        What cannot be read is computed, and what cannot be written is not kept; `problem` then says why.
+
+        Parameters
+        ----------
+        images : ImageSource of shape (n, ...)
+            Without random steps.
+        prepare : callable
+            Takes all images that are missing, and gives a function from images to features, and the images of a batch.
+
+        Returns
+        -------
+        ndarray of shape (n, n_features)
+            The features, in float32.
 
         Raises
         ------
         NotADirectoryError
             Where the folder is a file.
         """
-        folder = os.path.dirname(self._path) or "."
+        self._begin()
+        places: dict[bytes, list[int]] = {}
+        for place, key in enumerate(image_keys(images)):
+            places.setdefault(key, []).append(place)
+        features = np.empty((len(images), self._n_features), np.float32)
+
+        def missing_of(keys: Sequence[bytes]) -> list[bytes]:
+            found = self._find(keys)
+            for key, values in found.items():
+                features[places[key]] = values
+            return [key for key in keys if key not in found]
+
+        def images_of(keys: Sequence[bytes]) -> ImageSource:
+            part: ImageSource = images[np.array([places[key][0] for key in keys])]
+            return part
+
+        missing = missing_of(list(places))
+        if not missing:
+            return features
+        compute, batch_size = prepare(images_of(missing))
+        order = random.Random()
+        while missing:
+            batch, missing = missing[:batch_size], missing[batch_size:]
+            values = compute(images_of(batch))
+            for key, row in zip(batch, values, strict=True):
+                features[places[key]] = row
+            # A file may have changed after it was looked up.
+            now = image_keys(images_of(batch))
+            same = [row for row, key in enumerate(batch) if now[row] == key]
+            if not self._keep([batch[row] for row in same], values[same]):
+                # Another process computes the same images. In another order the two seldom meet again.
+                missing = missing_of(missing)
+                order.shuffle(missing)
+        return features
+
+    def _begin(self) -> None:
+        """Make folder and database where they are not there."""
+        folder = os.path.dirname(self._path)
         if os.path.exists(folder) and not os.path.isdir(folder):
             raise NotADirectoryError(f"memory={folder!r} is a file; it takes a folder.")
-        self._guarded(self._create)
+        try:
+            os.makedirs(folder, exist_ok=True)
+            with closing(self._connect()) as connection:
+                found = connection.execute("PRAGMA user_version").fetchone()[0]
+                if found == _FORMAT:
+                    return
+                if found or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                    raise sqlite3.DatabaseError(f"it is of version {found} and not {_FORMAT}")
+                with connection:
+                    connection.execute("BEGIN IMMEDIATE")
+                    connection.execute(
+                        "CREATE TABLE IF NOT EXISTS embeddings "
+                        "(network BLOB, image BLOB, features BLOB, checksum BLOB, PRIMARY KEY (network, image))"
+                    )
+                    connection.execute(f"PRAGMA user_version = {_FORMAT}")
+        except (sqlite3.Error, OSError) as error:
+            self._give_up(error)
 
-    def _create(self) -> None:
-        os.makedirs(os.path.dirname(self._path) or ".", exist_ok=True)
-        with closing(self._connect()) as connection:
-            found = connection.execute("PRAGMA user_version").fetchone()[0]
-            if found == _FORMAT:
-                return
-            if found or connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                raise sqlite3.DatabaseError(f"it is of version {found} and not {_FORMAT}")
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                connection.execute(
-                    "CREATE TABLE IF NOT EXISTS embeddings "
-                    "(network BLOB, image BLOB, features BLOB, checksum BLOB, PRIMARY KEY (network, image))"
-                )
-                connection.execute(f"PRAGMA user_version = {_FORMAT}")
-
-    def find(self, keys: Sequence[bytes]) -> dict[bytes, NDArray[np.float32]]:
-        """Look images up.
-
-        Parameters
-        ----------
-        keys : sequence of bytes
-            What `image_keys` gives.
-
-        Returns
-        -------
-        dict of bytes to ndarray of shape (n_features,)
-            The features of those that are there and undamaged.
-        """
+    def _find(self, keys: Sequence[bytes]) -> dict[bytes, NDArray[np.float32]]:
+        """The features of the images that are there and undamaged."""
         found: dict[bytes, NDArray[np.float32]] = {}
-
-        def look() -> None:
+        if not self._usable:
+            return found
+        try:
             with closing(self._connect()) as connection:
                 for start in range(0, len(keys), _KEYS_AT_ONCE):
                     part = keys[start : start + _KEYS_AT_ONCE]
@@ -117,25 +163,34 @@ class KeptFeatures:
                         whole = isinstance(content, bytes) and len(content) == 4 * self._n_features
                         if whole and checksum == _checksum(self._network, key, content):
                             found[key] = np.frombuffer(content, np.float32)
-                        elif not self.warned:
-                            self._warn("rows of it are damaged; they are computed again")
-
-        self._guarded(look)
+                        else:
+                            self.problem = self.problem or "rows of it are damaged; they are computed again"
+        except (sqlite3.Error, OSError) as error:
+            self._give_up(error)
         return found
 
-    def keep(self, keys: Sequence[bytes], features: NDArray[np.float32]) -> None:
-        """Write a batch of features, as a whole or not at all."""
-
-        def write() -> None:
-            rows = []
-            for key, values in zip(keys, features, strict=True):
-                content = values.astype(np.float32, copy=False).tobytes()
-                rows.append((self._network, key, content, _checksum(self._network, key, content)))
+    def _keep(self, keys: Sequence[bytes], features: NDArray[np.float32]) -> bool:
+        """Write a batch of features, as a whole or not at all; say whether none of them was there already."""
+        if not self._usable:
+            return True
+        contents = [row.tobytes() for row in features]
+        rows = [
+            (self._network, key, content, _checksum(self._network, key, content))
+            for key, content in zip(keys, contents, strict=True)
+        ]
+        try:
             with closing(self._connect()) as connection, connection:
                 connection.execute("BEGIN IMMEDIATE")
-                connection.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?, ?)", rows)
-
-        self._guarded(write)
+                n_new = connection.executemany(
+                    "INSERT INTO embeddings VALUES (?, ?, ?, ?) ON CONFLICT (network, image) DO UPDATE "
+                    "SET features = excluded.features, checksum = excluded.checksum "
+                    "WHERE features IS NOT excluded.features OR checksum IS NOT excluded.checksum",
+                    rows,
+                ).rowcount
+        except (sqlite3.Error, OSError) as error:
+            self._give_up(error)
+            return True
+        return not rows or n_new == len(rows)
 
     def _connect(self) -> sqlite3.Connection:
         # A connection a call: none is pickled, shared by threads or carried through a fork.
@@ -143,27 +198,13 @@ class KeptFeatures:
         connection.text_factory = bytes  # damage may turn numbers into text, which need not be UTF-8
         return connection
 
-    def _guarded(self, action: Callable[[], None]) -> None:
-        if not self._usable:
-            return
-        try:
-            action()
-        except (sqlite3.Error, OSError) as error:
-            writing = action.__name__ != "look" and os.path.exists(self._path) and "version" not in str(error)
-            # What cannot be written may still be read.
-            self._usable = writing and not _is_damage(error)
-            if not self.warned:
-                way_out = "; delete it to begin anew" if not self._usable and os.path.exists(self._path) else ""
-                self._warn(f"{error}; what is not there is computed and not kept{way_out}")
-
-    def _warn(self, what: str) -> None:
-        self.warned.append(what)
-        warnings.warn(f"memory: {self._path!r}: {what}.", UserWarning, stacklevel=2)
-
-
-def _is_damage(error: Exception) -> bool:
-    # Other errors of SQLite (locked, read-only, full) are of its subclass OperationalError.
-    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+    def _give_up(self, error: Exception) -> None:
+        """Use the database no more: waiting for a lock takes long, and each batch would wait anew."""
+        self._usable = False
+        # Other errors of SQLite (locked, read-only, full) are of its subclass OperationalError.
+        damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+        way_out = f"; delete {self._path!r} to begin anew" if damaged else ""
+        self.problem = self.problem or f"{error}; what is not there is computed and not kept{way_out}"
 
 
 def _checksum(network: bytes, key: bytes, content: bytes) -> bytes:
@@ -197,10 +238,9 @@ def network_key(network: ImageNetwork, plan: Plan, layer: str, *, pooled: bool, 
     names = [row.name for row in plan.layers]
     rows = plan.layers[: names.index(layer) + 1] if layer in names else ()
     libraries = [f"{name} {_version(name)}" for name in ("torch", "torchvision", "timm")]
-    told = (_FORMAT, sys.byteorder, layer, pooled, precision, device, plan.input_shape, rows, *libraries)
+    name = getattr(plan.architecture, "name", None)  # of a network whose rows do not say what it computes
+    told = (_FORMAT, sys.byteorder, name, pooled, precision, device, plan.input_shape, rows, *libraries)
     digest.update(repr(told).encode())
-    if plan.architecture is not None and any(row.ready_made for row in rows):
-        digest.update(repr(getattr(plan.architecture, "name", None)).encode())
     wanted = {row.name for row in rows}
     for name, value in sorted(network.state_dict().items()):
         if name.split(".")[1] in wanted:
@@ -262,49 +302,6 @@ def _told(value: Any) -> Any:
         return str(value.dtype), value.shape, hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
     if is_dataclass(value) and not isinstance(value, type):
         return type(value).__qualname__, [(field.name, _told(getattr(value, field.name))) for field in fields(value)]
+    if isinstance(value, tuple | list):
+        return [_told(entry) for entry in value]
     return repr(value)
-
-
-def with_kept(
-    kept: KeptFeatures,
-    images: ImageSource,
-    compute: Callable[[ImageSource], Iterator[NDArray[np.float32]]],
-    n_features: int,
-) -> NDArray[np.float32]:
-    """The features of images: those that are kept, and the others computed and kept, a batch at a time.
-
-    Parameters
-    ----------
-    kept : KeptFeatures
-        Where they are.
-    images : ImageSource of shape (n, ...)
-        Without random steps.
-    compute : callable
-        Takes the images that are missing and gives the features of one batch of them after the other.
-    n_features : int
-        Numbers an image.
-
-    Returns
-    -------
-    ndarray of shape (n, n_features)
-        The features.
-    """
-    kept.prepare()
-    keys = image_keys(images)
-    places: dict[bytes, list[int]] = {}
-    for place, key in enumerate(keys):
-        places.setdefault(key, []).append(place)
-    features = np.empty((len(images), n_features), np.float32)
-    found = kept.find(list(places))
-    for key, values in found.items():
-        features[places[key]] = values
-    missing = [key for key in places if key not in found]
-    if missing:
-        done = 0
-        for batch in compute(images[np.array([places[key][0] for key in missing])]):
-            part = missing[done : done + len(batch)]
-            kept.keep(part, batch)
-            for key, values in zip(part, batch, strict=True):
-                features[places[key]] = values
-            done += len(batch)
-    return features

@@ -214,12 +214,12 @@ class NetworkRecipe:
             self._check_download(plan.architecture.entry, shape)
         network = blank_network(plan, shape, seed, double=double, module=module)
         initialize(network, plan, generator(seed, Stream.WEIGHTS))
-        for module in network.modules():
-            if isinstance(module, Standardize):
-                module.set_statistics(*self._standard(statistics, plan.architecture))
-            elif isinstance(module, Whiten):
+        for part in network.modules():
+            if isinstance(part, Standardize):
+                part.set_statistics(*self._standard(statistics, plan.architecture))
+            elif isinstance(part, Whiten):
                 assert patches is not None
-                module.set_covariance(patches.covariance_of(statistics.std))
+                part.set_covariance(patches.covariance_of(statistics.std))
         if self.weights is None:
             return network, frozenset()
         weights, source = self._read_weights()

@@ -28,6 +28,7 @@ from sklearn_cnn import (
     save_model,
 )
 from sklearn_cnn.architectures._build import ImageNetwork
+from sklearn_cnn.estimators import _feature_extractor
 from sklearn_cnn.estimators._kept import FILE_NAME
 
 X, y = load_digits(return_X_y=True)
@@ -62,8 +63,9 @@ def database(folder):
 
 
 def files_of(folder, images):
+    """Files of one size in bytes, so that only the time tells of a change."""
     folder.mkdir()
-    paths = [str(folder / f"{i}.png") for i in range(len(images))]
+    paths = [str(folder / f"{i}.bmp") for i in range(len(images))]
     for path, image in zip(paths, images, strict=True):
         Image.fromarray(image * 15).save(path)
     return paths
@@ -109,7 +111,9 @@ def test_a_second_search_runs_no_image(source, tmp_path, through):
 def test_what_the_features_follow_from_tells_them_apart(source, tmp_path, through):
     extractor(source, tmp_path).fit_transform(X)
     other = CNNClassifier(filters=(4,), max_epochs=1, random_state=1).fit(X, y)
-    for changed in (extractor(other, tmp_path), extractor(source, tmp_path, layer="block1_relu")):
+    others = [extractor(other, tmp_path)]
+    others += [extractor(source, tmp_path, layer=layer) for layer in ("block1_relu", "block1_conv")]
+    for changed in others:
         through.clear()
         values = changed.fit_transform(X[:20])
         assert sum(through) == len(np.unique(X[:20], axis=0))
@@ -152,15 +156,14 @@ def test_fit_reads_only_as_many_files_as_tell_white(source, tmp_path, monkeypatc
     assert fitted.pixel_range_ == network.pixel_range_
 
 
-def test_steps_before_the_network_tell_images_apart(source, tmp_path, through):
+def test_steps_before_the_network_tell_images_apart(tmp_path, through):
     paths = files_of(tmp_path / "images", X[:20])
     reader = ImageReader(size=8, mode="L", lazy=True)
-    for scaling in ("minmax", "standardize"):
-        scaler = ImageNormalizer(scaling)
-        network = CNNClassifier(filters=(2,), max_epochs=1, random_state=0).fit(scaler.fit_transform(X), y)
+    network = CNNClassifier(filters=(2,), max_epochs=1, random_state=0).fit(ImageNormalizer().fit_transform(X), y)
+    for part in (paths[:10], paths[10:]):  # each has a mean of its own
         through.clear()
-        pipe = make_pipeline(reader, scaler, extractor(network, tmp_path / "kept"))
-        pipe.fit_transform(paths)
+        pipe = make_pipeline(reader, ImageNormalizer(), extractor(network, tmp_path / "kept")).fit(part)
+        pipe.transform(paths)
         assert sum(through) == 20
 
 
@@ -184,6 +187,54 @@ def test_damaged_rows_are_computed_again_with_one_warning(source, tmp_path, thro
     through.clear()
     assert np.array_equal(extractor(source, tmp_path).fit_transform(X[:20]), values)
     assert sum(through) == 0
+
+
+@pytest.fixture
+def small_batches(monkeypatch):
+    """Batches of 16 images."""
+    made = _feature_extractor.embedding_of
+    monkeypatch.setattr(_feature_extractor, "embedding_of", lambda *args: (made(*args)[0], 16))
+
+
+def test_of_two_processes_at_once_neither_does_what_the_other_has_done(
+    source, tmp_path, through, small_batches, monkeypatch
+):
+    images = np.random.default_rng(0).integers(0, 17, (160, 8, 8), dtype=np.uint8)
+    maps = ImageNetwork.maps
+
+    def meanwhile(self, batch, name):
+        monkeypatch.setattr(ImageNetwork, "maps", maps)
+        extractor(source, tmp_path).fit_transform(images[:96])  # as another process would
+        return maps(self, batch, name)
+
+    monkeypatch.setattr(ImageNetwork, "maps", meanwhile)
+    values = extractor(source, tmp_path).fit_transform(images)
+    assert sum(through) == 160 + 16  # the batch that both were at
+    assert np.array_equal(values, extractor(source, None).fit_transform(images))
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_kept(source, tmp_path, through, monkeypatch):
+    paths = files_of(tmp_path / "images", X[:10])
+    maps = ImageNetwork.maps
+
+    def meanwhile(self, batch, name):
+        monkeypatch.setattr(ImageNetwork, "maps", maps)
+        Image.fromarray(np.full((8, 8), 150, np.uint8)).save(paths[4])
+        return maps(self, batch, name)
+
+    pipe = make_pipeline(ImageReader(size=8, mode="L", lazy=True), extractor(source, tmp_path / "kept"))
+    monkeypatch.setattr(ImageNetwork, "maps", meanwhile)
+    pipe.fit_transform(paths)
+    with database(tmp_path / "kept") as connection:
+        assert connection.execute("SELECT count(*) FROM embeddings").fetchone()[0] == 9
+
+
+def test_warnings_name_the_line_of_the_user(source, tmp_path):
+    (tmp_path / FILE_NAME).write_bytes(b"no database at all" * 100)
+    fitted = extractor(source, tmp_path).fit(X)
+    with pytest.warns(UserWarning, match="memory=") as caught:
+        fitted.transform(X)
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize("value", ["NULL", "7", "'text'", "CAST(x'ff' AS TEXT)"])
@@ -210,7 +261,7 @@ def test_a_damaged_or_empty_database_changes_no_feature(source, tmp_path, conten
     if not content:
         assert np.array_equal(extractor(source, tmp_path).fit_transform(X[:20]), values)
         return
-    with pytest.warns(UserWarning, match="computed and not kept; delete it to begin anew") as caught:
+    with pytest.warns(UserWarning, match="computed and not kept; delete .* to begin anew") as caught:
         assert np.array_equal(extractor(source, tmp_path).fit_transform(X[:20]), values)
     assert len(caught) == 1
     assert (tmp_path / FILE_NAME).read_bytes() == content
@@ -221,7 +272,7 @@ def test_a_database_of_another_version_is_left_alone(source, tmp_path):
     with database(tmp_path) as connection:
         connection.execute("PRAGMA user_version = 99")
     before = (tmp_path / FILE_NAME).read_bytes()
-    with pytest.warns(UserWarning, match="of version 99 and not 1.*delete it"):
+    with pytest.warns(UserWarning, match="of version 99 and not 1.*delete .* to begin anew"):
         extractor(source, tmp_path).fit_transform(X[:30])
     assert (tmp_path / FILE_NAME).read_bytes() == before
 
@@ -257,15 +308,43 @@ def test_a_folder_that_cannot_be_made_gives_a_warning_and_a_file_an_error(source
         extractor(source, tmp_path / "new").fit_transform(X[:20])
 
 
-def test_a_batch_with_nan_is_not_kept(source, tmp_path):
-    images = X[:20].astype(np.float32)
+def test_a_batch_of_pixels_that_are_too_large_is_not_kept(source, tmp_path, small_batches):
+    images = np.unique(X, axis=0)[:48].astype(np.float64)
     fitted = extractor(source, tmp_path).fit(images)
-    images[3, 0, 0] = np.inf
-    with pytest.raises(ValueError, match="inf"):
+    images[20, 0, 0] = 1e39
+    with pytest.raises(ValueError, match="1e\\+39"):
         fitted.transform(images)
-    if (tmp_path / FILE_NAME).exists():
-        with database(tmp_path) as connection:
-            assert connection.execute("SELECT count(*) FROM embeddings").fetchone()[0] == 0
+    with database(tmp_path) as connection:
+        assert connection.execute("SELECT count(*) FROM embeddings").fetchone()[0] == 16
+
+
+def test_a_batch_is_kept_as_a_whole_or_not_at_all(source, tmp_path):
+    extractor(source, tmp_path).fit_transform(X[:5])
+    with database(tmp_path) as connection:
+        connection.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON embeddings WHEN (SELECT count(*) FROM embeddings) >= 8 "
+            "BEGIN SELECT RAISE(ABORT, 'no more'); END"
+        )
+    with pytest.warns(UserWarning, match="no more; what is not there is computed and not kept"):
+        extractor(source, tmp_path).fit_transform(X)
+    with database(tmp_path) as connection:
+        assert connection.execute("SELECT count(*) FROM embeddings").fetchone()[0] == 5
+
+
+def test_a_database_is_begun_as_a_whole_or_not_at_all(source, tmp_path, monkeypatch):
+    class Failing(sqlite3.Connection):
+        def execute(self, command, *rest):
+            if command.startswith("PRAGMA user_version ="):
+                raise sqlite3.OperationalError("killed")
+            return super().execute(command, *rest)
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **kwargs: connect(*args, **kwargs, factory=Failing))
+    with pytest.warns(UserWarning, match="killed"):
+        extractor(source, tmp_path).fit_transform(X[:20])
+    monkeypatch.undo()
+    values = extractor(source, tmp_path).fit_transform(X[:20])
+    assert np.array_equal(values, extractor(source, None).fit_transform(X[:20]))
 
 
 def test_a_network_of_ones_own_is_refused(tmp_path):
